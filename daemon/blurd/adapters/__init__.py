@@ -1,0 +1,1 @@
+"""The adapters: each wraps one outside thing (a library, the kernel, a service) behind a port."""

@@ -1,0 +1,91 @@
+"""Rows of the queue's tables as values, and values as columns. No SQL, no connection."""
+
+import json
+import os
+import sqlite3
+from typing import Any
+
+from blurd.errors import Reason
+from blurd.records import FileStamp, FolderName, Job, JobId, JobState, MediaFacts, MediaKind, StagedCopy, Verdict
+
+_INTEGERS_END = 2**63
+
+
+def to_blob(path: str) -> bytes:
+    """A path's bytes."""
+    return os.fsencode(path)
+
+
+def to_signed(number: int) -> int:
+    """SQLite's integers are signed; some file systems use all 64 bits of an inode number."""
+    return number if number < _INTEGERS_END else number - 2 * _INTEGERS_END
+
+
+def _unsigned(number: int) -> int:
+    return number if number >= 0 else number + 2 * _INTEGERS_END
+
+
+def to_path(blob: bytes) -> str:
+    """A path with surrogate escapes."""
+    return os.fsdecode(blob)
+
+
+def _stamp(row: sqlite3.Row) -> FileStamp:
+    return FileStamp(row["size"], row["mtime_ns"], row["ctime_ns"], _unsigned(row["inode"]))
+
+
+def is_same_version(row: sqlite3.Row, stamp: FileStamp) -> bool:
+    """True where the job answers for this version of the file: same size and mtime.
+
+    A job that ended because its file was gone answers for nothing: the file may come back. A file that could not be
+    read is taken again when its permissions changed (ctime).
+    """
+    recorded = _stamp(row)
+    if row["state"] in (JobState.VANISHED, JobState.SUPERSEDED):
+        return False
+    if row["state"] == JobState.FAILED and row["reason"] == Reason.NO_PERMISSION:
+        return recorded == stamp
+    return recorded.same_content(stamp)
+
+
+def to_job(row: sqlite3.Row) -> Job:
+    """A row of the table job."""
+    return Job(
+        id=JobId(row["id"]),
+        folder=FolderName(row["folder"]),
+        path=os.fsdecode(row["path"]),
+        stamp=_stamp(row),
+        state=JobState(row["state"]),
+        attempts=row["attempts"],
+        returns=row["returns"],
+        reason=Reason(row["reason"]) if row["reason"] else None,
+        not_before_s=row["not_before_s"],
+        staged=_load(row["staged"]) if row["staged"] else None,
+        published=os.fsdecode(row["published"]) if row["published"] is not None else None,
+    )
+
+
+def dump_staged(staged: StagedCopy) -> str:
+    """The column `staged`."""
+    facts = staged.facts
+    value: dict[str, Any] = {
+        "name": staged.name,
+        "target": staged.target,
+        "size": staged.size,
+        "sha256": staged.sha256,
+        "source_sha256": staged.source_sha256,
+        "facts": [facts.kind, facts.format, facts.suffix, facts.width_px, facts.height_px, facts.frames],
+        "verdict": [staged.verdict.renders, staged.verdict.masks_added],
+        "model_hash": staged.model_hash,
+        "settings_hash": staged.settings_hash,
+        "stage_seconds": dict(staged.stage_seconds),
+    }
+    return json.dumps(value)
+
+
+def _load(text: str) -> StagedCopy:
+    value = json.loads(text)
+    kind, *rest = value["facts"]
+    value["facts"] = MediaFacts(MediaKind(kind), *rest)
+    value["verdict"] = Verdict(*value["verdict"])
+    return StagedCopy(**value)

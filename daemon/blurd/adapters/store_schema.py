@@ -1,0 +1,84 @@
+"""The queue's tables, as ordered migrations. A migration is never edited after a release; a change is a new one.
+
+Paths are BLOBs: file names are bytes. `not_before_s` counts on the clock of the boot named beside it.
+"""
+
+import sqlite3
+
+from blurd.errors import EquipmentError, Reason
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE job (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        folder TEXT NOT NULL,
+        path BLOB NOT NULL,
+        size INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        ctime_ns INTEGER NOT NULL,
+        inode INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        returns INTEGER NOT NULL DEFAULT 0,
+        not_before_s REAL NOT NULL DEFAULT 0,
+        not_before_boot TEXT NOT NULL DEFAULT '',
+        worker_pid INTEGER,
+        worker_start_ticks INTEGER,
+        worker_boot TEXT,
+        progress REAL NOT NULL DEFAULT 0,
+        staged TEXT,
+        published BLOB,
+        created_at TEXT NOT NULL,
+        changed_at TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX job_by_path ON job (folder, path, id);
+    CREATE INDEX job_by_state ON job (folder, state, id);
+    CREATE UNIQUE INDEX job_unfinished ON job (folder, path)
+        WHERE state IN ('queued', 'claimed', 'staged', 'deferred');
+    CREATE TABLE history (
+        job INTEGER NOT NULL REFERENCES job (id),
+        at TEXT NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT,
+        attempt INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX history_by_job ON history (job);
+    CREATE TABLE folder (
+        name TEXT PRIMARY KEY,
+        settling INTEGER NOT NULL,
+        paused TEXT,
+        rescan_only INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE process (
+        part TEXT NOT NULL,
+        pid INTEGER NOT NULL,
+        start_ticks INTEGER NOT NULL,
+        boot TEXT NOT NULL,
+        device TEXT,
+        degraded INTEGER NOT NULL,
+        PRIMARY KEY (part, pid, start_ticks, boot)
+    ) STRICT, WITHOUT ROWID;
+    """,
+)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the tables to this version, each step in its own transaction.
+
+    Raises `EquipmentError(SCHEMA_NEWER)` where a newer version wrote them.
+    """
+    for number, script in enumerate(MIGRATIONS, start=1):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > len(MIGRATIONS):
+                raise EquipmentError(Reason.SCHEMA_NEWER, "open queue")
+            if version < number:
+                for statement in script.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number}")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")

@@ -1,0 +1,236 @@
+"""The command line. Parses, calls, and turns errors into sentences and exit codes; no work of its own.
+
+Exit codes: 0 all is well; 1 some file was refused, or the status is not healthy; 2 wrong command line; from 10 on the
+reason that ended the process (`errors.EXIT_CODES`).
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from blurd import __version__
+from blurd.adapters.host import end_with_parent
+from blurd.adapters.log import EventLog
+from blurd.adapters.store import SqliteJobStore
+from blurd.config import DEFAULT_PATH, Policy, Settings, load_settings
+from blurd.errors import EXIT_CODES, EXIT_OTHER, EXIT_PARTLY, BlurdError, EquipmentError, Reason
+from blurd.events import Part, ProcessFailed
+from blurd.once import Tally, blur, explain
+from blurd.records import Category, MaskStyle
+from blurd.run import run
+from blurd.status import as_json, is_healthy, print_status
+from blurd.watch import watch
+from blurd.work import work
+
+_DESCRIPTION = """\
+blurd blurs every face and licence plate in photos. Files that appear in an inbound folder
+are copied, blurred and verified into its outbound folder; originals are never changed."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        code: int = options.command(options)
+    except BlurdError as error:
+        print(f"blurd: {error}", file=sys.stderr)  # noqa: T201  a person's terminal
+        return EXIT_CODES.get(error.reason, EXIT_OTHER)
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="blurd",
+        description=_DESCRIPTION,
+        epilog="Settings: /etc/blurd/blurd.toml, every key explained in etc/blurd.toml.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"blurd {__version__}")
+    parser.add_argument(
+        "--config", type=Path, default=None, metavar="FILE", help=f"settings file (default: {DEFAULT_PATH})"
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    command = commands.add_parser("run", help="watch and work in the foreground, until Ctrl-C")
+    command.set_defaults(command=_run)
+
+    for name, function, text in (
+        ("watch", _watch, "watch the folders: find, queue, publish (one such process)"),
+        ("work", _work, "treat queued files (one or more such processes)"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+        command.set_defaults(command=function)
+
+    command = commands.add_parser(
+        "blur",
+        help="treat one file or a folder now, without queue",
+        description="Write a blurred copy of IN (a file or a folder) to OUT. Nothing is overwritten: a copy that is"
+        " already there is left alone.",
+    )
+    command.add_argument("source", type=Path, metavar="IN", help="a picture, or a folder of pictures")
+    command.add_argument("target", type=Path, metavar="OUT", help="a folder, or for one file the copy's name")
+    command.add_argument("--style", choices=list(MaskStyle), type=MaskStyle, help="how to mask (default: settings)")
+    command.add_argument(
+        "--classes", type=_classes, metavar="LIST", help="what to mask, such as face (default: settings)"
+    )
+    command.add_argument("--quiet", action="store_true", help="no progress bar, no list of copies")
+    command.set_defaults(command=_blur)
+
+    command = commands.add_parser("check-config", help="check the settings and list every error")
+    command.set_defaults(command=_check_config)
+
+    command = commands.add_parser("status", help="show what is waiting, running, done and refused")
+    command.add_argument("--json", action="store_true", help="for scripts")
+    command.set_defaults(command=_status)
+    return parser
+
+
+def _classes(text: str) -> tuple[Category, ...]:
+    try:
+        return tuple(Category(part.strip()) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"choose from {', '.join(Category)}, separated by commas") from error
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    return load_settings(options.config or DEFAULT_PATH)
+
+
+def _run(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    log = EventLog(Part.RUN)
+    log.capture_libraries()
+    return run(settings, (options.config or DEFAULT_PATH).resolve(), log)
+
+
+def _watch(options: argparse.Namespace) -> int:
+    return _process(options, Part.WATCH)
+
+
+def _work(options: argparse.Namespace) -> int:
+    return _process(options, Part.WORK)
+
+
+def _process(options: argparse.Namespace, part: Part) -> int:
+    settings = _settings(options)
+    log = EventLog(part)
+    log.capture_libraries()
+    if options.child:
+        end_with_parent()
+    try:
+        (watch if part is Part.WATCH else work)(settings, log)
+    except BlurdError as error:
+        log.emit(ProcessFailed(part, error.reason))
+        raise
+    except Exception as error:  # noqa: BLE001  no stack trace at the operator's side; the log has the line
+        log.internal_error(error)
+        raise EquipmentError(Reason.INTERNAL_ERROR, str(part)) from None
+    return 0
+
+
+def _blur(options: argparse.Namespace) -> int:
+    settings, policy = _settings_without_folders(options)
+    changes = {"mask": policy.mask.model_copy(update={"style": options.style})} if options.style else {}
+    if options.classes:
+        changes["classes"] = options.classes
+    policy = policy.model_copy(update=changes)
+    EventLog(Part.RUN, Path(os.devnull).open("w", encoding="utf-8")).capture_libraries()  # noqa: SIM115
+    console = Console(stderr=True, quiet=options.quiet)
+    with _progress(console) as bar:
+        task = bar.add_task("", total=1)
+
+        def began(path: str, number: int, count: int) -> "_Share":
+            bar.update(task, description=_printable(path), total=count, completed=number - 1)
+            return _Share(bar, task, number - 1)
+
+        tally = blur(settings, policy, options.source, options.target, began)
+        bar.update(task, description="done", completed=bar.tasks[0].total)
+    _report(tally, quiet=options.quiet)
+    return EXIT_PARTLY if tally.refused else 0
+
+
+def _settings_without_folders(options: argparse.Namespace) -> tuple[Settings, Policy]:
+    if options.config is None and not DEFAULT_PATH.exists():
+        return Settings.model_construct(), Policy()
+    settings = _settings(options)
+    return settings, settings.defaults
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+class _Share:
+    """Moves the bar within one file."""
+
+    def __init__(self, bar: Progress, task: object, before: int) -> None:
+        self._bar, self._task, self._before = bar, task, before
+
+    def __call__(self, share: float) -> None:
+        self._bar.update(self._task, completed=self._before + share)  # type: ignore[arg-type]
+
+
+def _report(tally: Tally, *, quiet: bool) -> None:
+    if not quiet:
+        for path in tally.written:
+            print(_printable(path))  # noqa: T201
+    for path, reason in tally.refused:
+        print(f"{_printable(path)}: {reason}. {explain(reason)}", file=sys.stderr)  # noqa: T201
+    parts = [f"{len(tally.written)} written", f"{len(tally.present)} already there", f"{len(tally.refused)} refused"]
+    if not quiet:
+        print(", ".join(parts), file=sys.stderr)  # noqa: T201
+
+
+def _printable(path: str) -> str:
+    """A file name that can't steer the terminal."""
+    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _check_config(options: argparse.Namespace) -> int:
+    path = options.config or DEFAULT_PATH
+    try:
+        settings = load_settings(path)
+    except EquipmentError as error:
+        print(error.detail, file=sys.stderr)  # noqa: T201
+        return EXIT_CODES[error.reason]
+    print(f"{path}: {len(settings.folder)} folders, no errors")  # noqa: T201
+    for folder in settings.folder:
+        for key, place in (("inbound", folder.inbound), ("outbound", folder.outbound)):
+            if not place.is_dir():
+                print(f"note: folder {folder.name}: {key} {place} is not there yet")  # noqa: T201
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    if not settings.queue_path.exists():
+        raise EquipmentError(Reason.STATE_UNUSABLE, "read status", "blurd has not run here yet.")
+    store = SqliteJobStore(settings.queue_path)
+    try:
+        overview = store.overview()
+    finally:
+        store.close()
+    if options.json:
+        print(json.dumps(as_json(settings, overview), indent=2))  # noqa: T201
+    else:
+        print_status(Console(), settings, overview)
+    return 0 if is_healthy(settings, overview) else EXIT_PARTLY

@@ -1,0 +1,295 @@
+"""Settings: one TOML file, checked as a whole, every error reported at once with its key and what to write instead.
+
+Invariants
+* Unknown keys are refused; a misspelt key never falls back to a default in silence.
+* `etc/blurd.toml` shows every key with its default; a test keeps it equal to this module.
+* No setting publishes an unmasked or unverified file.
+
+A folder's policy is `[defaults]` with the folder's own keys on top.
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from blurd.core.naming import TEMPORARY_NAMES
+from blurd.errors import EquipmentError, Reason
+from blurd.records import Category, FolderName, MaskShape, MaskStyle
+
+DEFAULT_PATH = Path("/etc/blurd/blurd.toml")
+
+_ADD_A_FOLDER = "add at least one [[folder]] table"
+_CHECKOUT_MODELS = Path(__file__).parents[2] / "models"
+
+
+def installed_models() -> Path:
+    """The models of this installation: beside the sources in a checkout, else where the package puts them."""
+    if (_CHECKOUT_MODELS / "manifest.toml").is_file():
+        return _CHECKOUT_MODELS
+    return Path("/usr/share/blurd/models")
+
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Seconds = Annotated[float, Field(ge=0.0, le=86_400.0 * 365)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StateSettings(_Table):
+    """`[state]`: where blurd keeps its queue and receipts."""
+
+    directory: Path = Path("/var/lib/blurd")
+
+
+class ModelSettings(_Table):
+    """`[models]`: where the models lie, and where their compiled form is kept."""
+
+    directory: Path = Field(default_factory=installed_models)
+    cache: Path = Path("/var/cache/blurd")
+
+
+class DetectionSettings(_Table):
+    """`[detection]`: what inference runs on."""
+
+    device: Literal["AUTO", "CPU", "GPU"] = "AUTO"
+    threads: Annotated[int, Field(ge=0, le=256)] = 0
+
+
+class WatchSettings(_Table):
+    """`[watch]`: how new files are found."""
+
+    rescan_s: Annotated[float, Field(ge=1.0, le=86_400.0)] = 60.0
+    notify: bool = True
+    temporary_names: tuple[str, ...] = TEMPORARY_NAMES
+
+
+class WorkSettings(_Table):
+    """`[work]`: workers, attempts and their limits."""
+
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    retry_first_s: Seconds = 10.0
+    retry_longest_s: Seconds = 3600.0
+    jobs_per_process: Annotated[int, Field(ge=1)] = 500
+
+
+class LimitSettings(_Table):
+    """`[limits]`: how large an input may be before it is rejected."""
+
+    max_megapixels: Annotated[float, Field(gt=0, le=2000)] = 200.0
+    max_pages: Annotated[int, Field(ge=1, le=10_000)] = 100
+    max_image_mebibytes: Annotated[int, Field(ge=1, le=65_536)] = 1024
+
+
+class CategoryMask(_Table):
+    """`mask.face`, `mask.plate`: the outline, and how far a box is grown on each side, as a share of its size."""
+
+    shape: MaskShape
+    growth: Annotated[float, Field(ge=0.0, le=3.0)]
+
+
+class MaskSettings(_Table):
+    """`mask`: how faces and plates are covered."""
+
+    style: MaskStyle = MaskStyle.BLUR
+    face: CategoryMask = CategoryMask(shape=MaskShape.ELLIPSE, growth=0.3)
+    plate: CategoryMask = CategoryMask(shape=MaskShape.RECTANGLE, growth=0.2)
+
+    def of(self, category: Category) -> CategoryMask:
+        """The mask of one category."""
+        return self.face if category is Category.FACE else self.plate
+
+
+class ThresholdSettings(_Table):
+    """`thresholds`: the score from which a single hit is masked; the model's own where a key is left out."""
+
+    face: Fraction | None = None
+    plate: Fraction | None = None
+
+    def of(self, category: Category) -> float | None:
+        """The threshold of one category, if set."""
+        return self.face if category is Category.FACE else self.plate
+
+
+class Policy(_Table):
+    """What a folder does: `[defaults]`, and each `[[folder]]` on top of it."""
+
+    classes: tuple[Category, ...] = (Category.FACE,)
+    mask: MaskSettings = MaskSettings()
+    thresholds: ThresholdSettings = ThresholdSettings()
+    settle_s: Annotated[float, Field(ge=0.0, le=86_400.0)] = 5.0
+    incomplete_after_s: Seconds = 3600.0
+    hard_links: bool = False
+    output_mode: Annotated[str, Field(pattern=r"^0[0-7]{3}$")] = "0640"
+    reserve_mebibytes: Annotated[int, Field(ge=0)] = 100
+
+    @field_validator("classes")
+    @classmethod
+    def _some_class_once(cls, value: tuple[Category, ...]) -> tuple[Category, ...]:
+        if not value or len(set(value)) != len(value):
+            raise ValueError('name at least one class, each once, for example ["face"]')
+        return value
+
+    @property
+    def mode(self) -> int:
+        """`output_mode` as a number."""
+        return int(self.output_mode, 8)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of everything in the policy that shapes a copy."""
+        value = self.model_dump(mode="json", include={"classes", "mask", "thresholds"})
+        return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+class FolderSettings(Policy):
+    """`[[folder]]`: a pair of folders and its policy."""
+
+    name: str
+    inbound: Path
+    outbound: Path
+
+    @field_validator("name")
+    @classmethod
+    def _short_name(cls, value: str) -> str:
+        return FolderName(value)
+
+    @field_validator("inbound", "outbound")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        if not value.is_absolute():
+            raise ValueError("write an absolute path, beginning with /")
+        return value
+
+    @property
+    def key(self) -> FolderName:
+        """The name as the queue and the log know it."""
+        return FolderName(self.name)
+
+
+class Settings(_Table):
+    """The whole file."""
+
+    state: StateSettings = StateSettings()
+    models: ModelSettings = ModelSettings()
+    detection: DetectionSettings = DetectionSettings()
+    watch: WatchSettings = WatchSettings()
+    work: WorkSettings = WorkSettings()
+    limits: LimitSettings = LimitSettings()
+    defaults: Policy = Policy()
+    folder: tuple[FolderSettings, ...]
+
+    _path: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _folders_apart(self) -> Self:
+        problems = list(_overlaps(self.folder))
+        if not self.folder:
+            problems.append(f"folder: {_ADD_A_FOLDER}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def queue_path(self) -> Path:
+        """The queue's database."""
+        return self.state.directory / "queue.sqlite"
+
+    @property
+    def receipts_path(self) -> Path:
+        """The ledger of receipts."""
+        return self.state.directory / "receipts.jsonl"
+
+    def folder_named(self, name: FolderName) -> FolderSettings | None:
+        """The folder of this name, if it is still in the settings."""
+        return next((folder for folder in self.folder if folder.name == name), None)
+
+
+def _overlaps(folders: Sequence[FolderSettings]) -> Iterator[str]:
+    """Every pair of folders that may not stand as it is: same name, same folder, or one inside another."""
+    seen: list[tuple[str, Path]] = []
+    names: set[str] = set()
+    for index, folder in enumerate(folders):
+        if folder.name in names:
+            yield f'folder.{index}.name: "{folder.name}" stands twice; give each folder its own name'
+        names.add(folder.name)
+        for key in ("inbound", "outbound"):
+            label, path = f"folder.{index}.{key}", Path(getattr(folder, key)).resolve()
+            for other_label, other in seen:
+                if path == other or path.is_relative_to(other) or other.is_relative_to(path):
+                    yield f"{label}: lies in, around or on {other_label}; use folders that are apart"
+            seen.append((label, path))
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and check a settings file. Raises `EquipmentError(SETTINGS_INVALID)` whose detail lists every error."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise _invalid([f"{path}: no such file; copy etc/blurd.toml there"]) from None
+    except OSError as error:
+        raise _invalid([f"{path}: can't be read ({error.strerror})"]) from None
+    except UnicodeDecodeError:
+        raise _invalid([f"{path}: is not UTF-8 text"]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise _invalid([f"{path}: is not valid TOML: {error}"]) from None
+    return check_settings(document)
+
+
+def check_settings(document: Mapping[str, Any]) -> Settings:
+    """Check a parsed settings document. Raises as `load_settings` does."""
+    merged = dict(document)
+    folders, defaults = document.get("folder"), document.get("defaults", {})
+    if isinstance(folders, list) and isinstance(defaults, dict):
+        try:
+            Policy.model_validate(defaults)
+        except ValidationError:
+            pass  # reported once, under `defaults`, by the whole check below
+        else:
+            merged["folder"] = [_merge(defaults, item) if isinstance(item, dict) else item for item in folders]
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise _invalid([_sentence(item) for item in error.errors()]) from None
+
+
+def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _invalid(problems: Sequence[str]) -> EquipmentError:
+    return EquipmentError(Reason.SETTINGS_INVALID, "read settings", "\n".join(problems))
+
+
+def _sentence(item: ErrorDetails) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    return "\n".join(f"{key}: {text}" if key else text for text in _advice(key, item).split("; "))
+
+
+def _advice(key: str, item: ErrorDetails) -> str:
+    context = item.get("ctx", {})
+    if key == "folder" and item["type"] == "missing":
+        return _ADD_A_FOLDER
+    if key.endswith("output_mode"):
+        return 'write four octal digits in quotes, such as "0640"'
+    fixed = {
+        "extra_forbidden": "there is no such key, see etc/blurd.toml for all of them",
+        "missing": "is missing",
+        "enum": f"write one of {context.get('expected', '')}",
+        "literal_error": f"write one of {context.get('expected', '')}",
+        "value_error": str(context.get("error", item["msg"])),
+    }
+    message = item["msg"]
+    return fixed.get(item["type"], message[:1].lower() + message[1:])

@@ -1,0 +1,58 @@
+"""The states of a job, and every move between them, in one table.
+
+    queued ----> claimed ----> staged ----> published
+      ^  ^         | | |          |
+      |  |         | | +-> rejected, failed --(retry)--> queued
+      |  +---------+ |            |
+      |  (given back)+-> deferred --(time)--> queued
+      +------------- staged file lost --------+
+    queued, claimed, deferred, staged ----> superseded (source replaced) | vanished (source gone)
+
+Recovery, for each state, at start and whenever a process died
+* queued: nothing to do; the next free worker claims it.
+* claimed: where the worker is gone (other boot, no such process, or its number belongs to a later process) the job
+  is deferred with `worker_died`, or failed after the last attempt; after a reboot it goes back to queued and the attempt
+  is given back. Its staged files carry the job's number and are removed.
+* staged: the publisher goes on. It wrote down the name before linking; a staged file that is already linked there is
+  recognised (same inode, or same SHA-256 where the link was a rename) and not published again. A staged file that is
+  lost sends the job back to queued.
+* deferred: due again at its time on this boot's clock, at once after a reboot.
+* published, rejected, failed, superseded, vanished: final. rejected and failed go back to queued when asked.
+
+Invariants
+* A state changes only by `move`; an illegal move raises `IllegalMoveError`, which is our bug.
+* An attempt is counted by the move to claimed and given back only by `claimed -> queued`.
+"""
+
+from types import MappingProxyType
+
+from blurd.errors import IllegalMoveError
+from blurd.records import JobState
+
+_S = JobState
+
+MOVES: MappingProxyType[JobState, frozenset[JobState]] = MappingProxyType(
+    {
+        _S.QUEUED: frozenset({_S.CLAIMED, _S.SUPERSEDED, _S.VANISHED}),
+        _S.CLAIMED: frozenset(
+            {_S.STAGED, _S.QUEUED, _S.DEFERRED, _S.REJECTED, _S.FAILED, _S.SUPERSEDED, _S.VANISHED},
+        ),
+        _S.STAGED: frozenset({_S.PUBLISHED, _S.QUEUED, _S.SUPERSEDED, _S.VANISHED}),
+        _S.DEFERRED: frozenset({_S.QUEUED, _S.SUPERSEDED, _S.VANISHED}),
+        _S.REJECTED: frozenset({_S.QUEUED}),
+        _S.FAILED: frozenset({_S.QUEUED}),
+        _S.PUBLISHED: frozenset(),
+        _S.SUPERSEDED: frozenset(),
+        _S.VANISHED: frozenset(),
+    }
+)
+
+UNFINISHED: frozenset[JobState] = frozenset({_S.QUEUED, _S.CLAIMED, _S.STAGED, _S.DEFERRED})
+"""States in which a job still owes an outcome."""
+
+
+def move(current: JobState, target: JobState) -> JobState:
+    """The new state, where the table allows the move; else `IllegalMoveError`."""
+    if target not in MOVES[current]:
+        raise IllegalMoveError(current, target)
+    return target

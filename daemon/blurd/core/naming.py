@@ -1,0 +1,107 @@
+"""Names: which inbound names are temporary, what a copy is called, and how collisions are avoided. Pure text work.
+
+Invariants
+* A copy's path mirrors the source's path below inbound; only the suffix may change (a HEIC becomes a JPEG).
+* Collisions are settled by counting: `photo.jpg`, `photo-2.jpg`, `photo-3.jpg`; the order of publication decides.
+* No name is longer than the file system's 255 bytes, counted in UTF-8.
+"""
+
+import fnmatch
+from collections.abc import Iterator, Sequence
+
+MAX_NAME_BYTES = 255
+MAX_COLLISIONS = 100_000
+STAGING_FOLDER = ".blurd"
+
+TEMPORARY_NAMES: tuple[str, ...] = (
+    ".*",
+    "*.part",
+    "*.filepart",
+    "*.crdownload",
+    "*.tmp",
+    "~$*",
+    "*.partial",
+    ".in.*.",
+    ".syncthing.*.tmp",
+    "~syncthing~*",
+    ".nfs*",
+    ".smbdelete*",
+    "._*",
+    "Thumbs.db",
+    "desktop.ini",
+    ".DS_Store",
+    "@eaDir",
+    "NVR_STANDBY_*",
+)
+"""Default patterns of names (of files and folders) that are not taken: temporary, hidden, or other systems' litter."""
+
+_EQUIVALENT_SUFFIXES: tuple[frozenset[str], ...] = (
+    frozenset({".jpg", ".jpeg", ".jpe", ".jfif"}),
+    frozenset({".tif", ".tiff"}),
+    frozenset({".bmp", ".dib"}),
+    frozenset({".mpg", ".mpeg"}),
+)
+
+
+def is_temporary(name: str, patterns: Sequence[str]) -> bool:
+    """True where a file's or folder's own name fits one of the patterns; case does not matter."""
+    lowered = name.lower()
+    return any(fnmatch.fnmatchcase(lowered, pattern.lower()) for pattern in patterns)
+
+
+def byte_length(name: str) -> int:
+    """Length of a name as the file system counts it; undecodable bytes travel as surrogates and count one each."""
+    return len(name.encode("utf-8", "surrogateescape"))
+
+
+def split_suffix(name: str) -> tuple[str, str]:
+    """A name's stem and its suffix with the dot; the suffix is empty where there is none."""
+    stem, dot, suffix = name.rpartition(".")
+    if not dot or not stem:
+        return name, ""
+    return stem, dot + suffix
+
+
+def copy_path(source_path: str, written_suffix: str) -> str:
+    """The path below outbound for a source's copy, written in the format that usually has `written_suffix`.
+
+    The source's own suffix stays where it means the same format (`.JPG`, `.jpeg`). Else it is replaced, and the
+    source's goes into the stem (`a.heic` becomes `a.heic.jpg`), so that `a.heic` and `a.jpg` don't meet.
+    """
+    head, slash, name = source_path.rpartition("/")
+    _, suffix = split_suffix(name)
+    if not _same_meaning(suffix.lower(), written_suffix):
+        name += written_suffix
+    return head + slash + name
+
+
+def candidates(path: str) -> Iterator[str]:
+    """The path itself, then numbered variants of it, up to `MAX_COLLISIONS`."""
+    yield path
+    head, slash, name = path.rpartition("/")
+    stem, suffix = split_suffix(name)
+    for number in range(2, MAX_COLLISIONS):
+        yield f"{head}{slash}{stem}-{number}{suffix}"
+
+
+def fits(path: str) -> bool:
+    """True where the last part of the path, with room for a collision's number, is short enough."""
+    name = path.rpartition("/")[2]
+    return byte_length(name) + len(f"-{MAX_COLLISIONS}") <= MAX_NAME_BYTES
+
+
+def staged_name(job: int, attempt: int) -> str:
+    """The staged file's own name: the job's number and attempt, nothing of the source."""
+    return f"job-{job}-{attempt}.staged"
+
+
+def job_of_staged_name(name: str) -> int | None:
+    """The job that a staged file belongs to; None for a name that is not ours."""
+    parts = name.removesuffix(".staged").split("-")
+    if not name.endswith(".staged") or len(parts) != 3 or parts[0] != "job":  # noqa: PLR2004
+        return None
+    return int(parts[1]) if parts[1].isascii() and parts[1].isdigit() else None
+
+
+def _same_meaning(suffix: str, written: str) -> bool:
+    return suffix == written or any(suffix in group and written in group for group in _EQUIVALENT_SUFFIXES)

@@ -1,0 +1,279 @@
+"""Errors: what went wrong, whose fault it is, and what happens next.
+
+Every error that can end or delay a job carries a `Reason` (a code from a closed list) and, through it, a
+`Disposition`. Nothing else of an error reaches the log: no text from a library, no file name.
+
+Invariants
+* A reason has exactly one disposition, written in `REASONS`.
+* `Disposition.REJECT` is only for reasons that lie in the file itself; trouble with a disk, a mount, a model or a
+  device never rejects a good file.
+* A fault of our own is `Reason.INTERNAL_ERROR`, apart from every fault of the input.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Disposition(StrEnum):
+    """What happens to a job after an error."""
+
+    RETRY = "retry"
+    """Try again later, at most the allowed number of attempts."""
+    REJECT = "reject"
+    """The input can't be treated; final until somebody asks for a retry."""
+    PAUSE = "pause"
+    """The folder can't be served now; wait, no attempt is spent."""
+    VANISH = "vanish"
+    """The source is gone or was replaced; the job ends, a new version gets its own job."""
+    STOP = "stop"
+    """The process can't do its work at all; no job is touched."""
+
+
+class Reason(StrEnum):
+    """Why a job, a folder or a process did not go on. A closed list; the codes are stable."""
+
+    EMPTY_FILE = "empty_file"
+    INCOMPLETE = "incomplete"
+    UNKNOWN_FORMAT = "unknown_format"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    ANIMATED = "animated"
+    DAMAGED = "damaged"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    TOO_MANY_PAGES = "too_many_pages"
+    TOO_LARGE = "too_large"
+    NOT_REGULAR = "not_regular"
+    SYMBOLIC_LINK = "symbolic_link"
+    HARD_LINKED = "hard_linked"
+    NAME_TOO_LONG = "name_too_long"
+    NO_PERMISSION = "no_permission"
+    READ_ERROR = "read_error"
+    SOURCE_VANISHED = "source_vanished"
+    SOURCE_CHANGED = "source_changed"
+    INBOUND_MISSING = "inbound_missing"
+    OUTBOUND_MISSING = "outbound_missing"
+    OUTBOUND_FULL = "outbound_full"
+    OUTBOUND_READ_ONLY = "outbound_read_only"
+    OUTBOUND_NO_LINKS = "outbound_no_links"
+    WRITE_ERROR = "write_error"
+    STAGED_LOST = "staged_lost"
+    MODEL_MISSING = "model_missing"
+    MODEL_HASH = "model_hash"
+    MODEL_INVALID = "model_invalid"
+    DEVICE_UNAVAILABLE = "device_unavailable"
+    DETECTOR_FAILED = "detector_failed"
+    OUTPUT_DIFFERS = "output_differs"
+    METADATA_LEFT = "metadata_left"
+    FACE_OR_PLATE_LEFT = "face_or_plate_left"
+    WORKER_DIED = "worker_died"
+    NO_PROGRESS = "no_progress"
+    OUT_OF_MEMORY = "out_of_memory"
+    ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+    SETTINGS_INVALID = "settings_invalid"
+    STATE_LOCKED = "state_locked"
+    STATE_UNUSABLE = "state_unusable"
+    SCHEMA_NEWER = "schema_newer"
+    INTERNAL_ERROR = "internal_error"
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonText:
+    """A reason's disposition, what it means, and what the operator or the person at the share can do."""
+
+    disposition: Disposition
+    meaning: str
+    remedy: str
+
+
+_RETRY, _REJECT, _PAUSE, _VANISH, _STOP = (
+    Disposition.RETRY,
+    Disposition.REJECT,
+    Disposition.PAUSE,
+    Disposition.VANISH,
+    Disposition.STOP,
+)
+
+REASONS: MappingProxyType[Reason, ReasonText] = MappingProxyType(
+    {
+        Reason.EMPTY_FILE: ReasonText(_REJECT, "The file has no content.", "Copy it again from its source."),
+        Reason.INCOMPLETE: ReasonText(
+            _REJECT, "The file ends before its content does.", "Copy it again; it is looked at anew when it changes."
+        ),
+        Reason.UNKNOWN_FORMAT: ReasonText(
+            _REJECT,
+            "The content is no image or video that blurd knows, whatever the name says.",
+            "Export it as JPEG, PNG, WebP, TIFF, BMP or HEIC and drop that in.",
+        ),
+        Reason.UNSUPPORTED_FORMAT: ReasonText(
+            _REJECT,
+            "The format is known, but this variant of it can't be treated.",
+            "Export it as JPEG, PNG or TIFF with 8 or 16 bits per channel and drop that in.",
+        ),
+        Reason.ANIMATED: ReasonText(
+            _REJECT, "The image is an animation.", "Export it as a video or as single pictures and drop those in."
+        ),
+        Reason.DAMAGED: ReasonText(
+            _REJECT, "The content can't be decoded without errors.", "Copy it again, or repair it, and drop that in."
+        ),
+        Reason.TOO_MANY_PIXELS: ReasonText(
+            _REJECT,
+            "The picture is larger than the limit on pixels.",
+            "Raise limits.max_megapixels if such pictures are expected, then retry.",
+        ),
+        Reason.TOO_MANY_PAGES: ReasonText(
+            _REJECT,
+            "The file has more pages than the limit.",
+            "Raise limits.max_pages if such files are expected, or split it, then retry.",
+        ),
+        Reason.TOO_LARGE: ReasonText(
+            _REJECT,
+            "The file is larger than the limit.",
+            "Raise limits.max_image_mebibytes if such files are expected, then retry.",
+        ),
+        Reason.NOT_REGULAR: ReasonText(
+            _REJECT, "It is a device, a pipe or a socket, not a file.", "Put a plain file in its place."
+        ),
+        Reason.SYMBOLIC_LINK: ReasonText(
+            _REJECT, "It is a symbolic link; blurd follows none.", "Put the file itself in its place."
+        ),
+        Reason.HARD_LINKED: ReasonText(
+            _REJECT,
+            "The file has further hard links, perhaps outside the folder.",
+            "Copy the file in instead of linking it, or set hard_links = true for the folder.",
+        ),
+        Reason.NAME_TOO_LONG: ReasonText(
+            _REJECT, "The name leaves no room for the copy's suffix.", "Give the file a shorter name."
+        ),
+        Reason.NO_PERMISSION: ReasonText(
+            _RETRY, "blurd may not read the file.", "Give the user blurd read permission on the file and its folder."
+        ),
+        Reason.READ_ERROR: ReasonText(_RETRY, "The file could not be read.", "Check the disk or the mount."),
+        Reason.SOURCE_VANISHED: ReasonText(_VANISH, "The file was removed before it was finished.", "Nothing to do."),
+        Reason.SOURCE_CHANGED: ReasonText(
+            _VANISH, "The file was replaced before it was finished.", "Nothing to do: the new version has its own job."
+        ),
+        Reason.INBOUND_MISSING: ReasonText(
+            _PAUSE, "The inbound folder is not there.", "Mount or create it; the folder resumes by itself."
+        ),
+        Reason.OUTBOUND_MISSING: ReasonText(
+            _PAUSE, "The outbound folder is not there.", "Mount or create it; the folder resumes by itself."
+        ),
+        Reason.OUTBOUND_FULL: ReasonText(
+            _PAUSE, "The outbound folder has no room.", "Make room; the folder resumes by itself."
+        ),
+        Reason.OUTBOUND_READ_ONLY: ReasonText(
+            _PAUSE, "The outbound folder can't be written.", "Make it writable for the user blurd."
+        ),
+        Reason.OUTBOUND_NO_LINKS: ReasonText(
+            _STOP,
+            "The outbound file system can neither link nor rename without overwriting.",
+            "Put the outbound folder on another file system.",
+        ),
+        Reason.WRITE_ERROR: ReasonText(
+            _PAUSE, "The copy could not be written.", "Check the outbound disk or mount; the folder resumes by itself."
+        ),
+        Reason.STAGED_LOST: ReasonText(_RETRY, "The finished copy vanished before publication.", "It is made again."),
+        Reason.MODEL_MISSING: ReasonText(
+            _STOP, "A detection model is missing.", "Run the set-up again, or reinstall the package."
+        ),
+        Reason.MODEL_HASH: ReasonText(
+            _STOP, "A detection model is not the one that the manifest names.", "Run the set-up again."
+        ),
+        Reason.MODEL_INVALID: ReasonText(_STOP, "A detection model can't be loaded.", "Run the set-up again."),
+        Reason.DEVICE_UNAVAILABLE: ReasonText(
+            _STOP, "The device named in the settings is not there.", 'Set detection.device = "AUTO" or "CPU".'
+        ),
+        Reason.DETECTOR_FAILED: ReasonText(_RETRY, "The detector failed.", "Look at the worker's log."),
+        Reason.OUTPUT_DIFFERS: ReasonText(
+            _RETRY, "The copy is not what was planned.", "Keep the file and report the fault."
+        ),
+        Reason.METADATA_LEFT: ReasonText(
+            _RETRY, "The copy still carries data beside the picture.", "Keep the file and report the fault."
+        ),
+        Reason.FACE_OR_PLATE_LEFT: ReasonText(
+            _RETRY, "The copy still shows something that must be masked.", "Keep the file and report the fault."
+        ),
+        Reason.WORKER_DIED: ReasonText(_RETRY, "The worker died over this file.", "It is tried again by itself."),
+        Reason.NO_PROGRESS: ReasonText(_RETRY, "The worker made no progress on this file.", "It is tried again."),
+        Reason.OUT_OF_MEMORY: ReasonText(
+            _RETRY, "The memory did not suffice for this file.", "Give the worker more memory, then retry."
+        ),
+        Reason.ATTEMPTS_EXHAUSTED: ReasonText(
+            _REJECT, "Every allowed attempt failed.", "Look at the earlier reason, then retry."
+        ),
+        Reason.SETTINGS_INVALID: ReasonText(_STOP, "The settings are not valid.", "Run: blurd check-config"),
+        Reason.STATE_LOCKED: ReasonText(
+            _STOP, "Another blurd uses this state directory.", "Stop it first, or set another state directory."
+        ),
+        Reason.STATE_UNUSABLE: ReasonText(
+            _STOP, "The state directory or the queue in it can't be used.", "Check the disk and its permissions."
+        ),
+        Reason.SCHEMA_NEWER: ReasonText(
+            _STOP, "The queue was written by a newer version of blurd.", "Install that version again, or a newer one."
+        ),
+        Reason.INTERNAL_ERROR: ReasonText(_RETRY, "A fault in blurd itself.", "Keep the file and report the fault."),
+    }
+)
+
+
+class BlurdError(Exception):
+    """An error with a reason code.
+
+    `detail` is for the operator's terminal alone (what to write instead, which setting); it is never logged and must
+    not quote file content.
+    """
+
+    def __init__(self, reason: Reason, operation: str, detail: str = "") -> None:
+        super().__init__(reason, operation, detail)
+        self.reason = reason
+        self.operation = operation
+        self.detail = detail
+
+    @property
+    def disposition(self) -> Disposition:
+        """What happens to the job, the folder or the process."""
+        return REASONS[self.reason].disposition
+
+    def __str__(self) -> str:
+        text = REASONS[self.reason]
+        between = "\n" if "\n" in self.detail else " "
+        return between.join(part for part in (text.meaning, self.detail, text.remedy) if part)
+
+
+class InputError(BlurdError):
+    """Their fault: the file can't be treated."""
+
+
+class EquipmentError(BlurdError):
+    """Neither's fault: a disk, a mount, a device, a model or a setting is not as it must be."""
+
+
+class IllegalMoveError(Exception):
+    """Our fault: a state change that the lifecycle table does not allow."""
+
+
+EXIT_PARTLY = 1
+"""Some file was rejected or failed."""
+EXIT_USAGE = 2
+"""The command line is wrong."""
+EXIT_CODES: MappingProxyType[Reason, int] = MappingProxyType(
+    {
+        Reason.SETTINGS_INVALID: 10,
+        Reason.MODEL_MISSING: 11,
+        Reason.MODEL_HASH: 12,
+        Reason.MODEL_INVALID: 13,
+        Reason.DEVICE_UNAVAILABLE: 14,
+        Reason.STATE_LOCKED: 15,
+        Reason.STATE_UNUSABLE: 16,
+        Reason.SCHEMA_NEWER: 17,
+        Reason.INBOUND_MISSING: 20,
+        Reason.OUTBOUND_MISSING: 21,
+        Reason.OUTBOUND_FULL: 22,
+        Reason.OUTBOUND_READ_ONLY: 23,
+        Reason.OUTBOUND_NO_LINKS: 24,
+    }
+)
+"""A process's exit code for the reason that ended it; 30 for any other."""
+EXIT_OTHER = 30
+FATAL_EXIT_CODES = frozenset(EXIT_CODES[reason] for reason in EXIT_CODES if REASONS[reason].disposition is _STOP)
+"""Exit codes after which starting again can't help."""

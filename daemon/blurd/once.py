@@ -1,0 +1,127 @@
+"""`blurd blur IN OUT`: one file or a tree, through the same stages, without queue and daemon.
+
+Invariants
+* Never overwrites: a copy that is there already is left alone and counted, so a run that was cut off can be repeated.
+* A file that can't be treated does not stop the others; its name and reason are told to the person at the terminal.
+* Staged files are removed whatever happens; nothing half-made is visible.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blurd.adapters.files import InboundFolder, OutboundFolder
+from blurd.config import Policy, Settings
+from blurd.core.naming import TEMPORARY_NAMES, copy_path, is_temporary
+from blurd.equipment import build_codec, build_detector, mask_rules
+from blurd.errors import REASONS, BlurdError, Disposition, EquipmentError, InputError, Reason
+from blurd.pipeline import Progress, Treatment, treat
+
+
+@dataclass
+class Tally:
+    """What became of the files."""
+
+    written: list[str] = field(default_factory=list)
+    present: list[str] = field(default_factory=list)
+    refused: list[tuple[str, Reason]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, treatment: Treatment, path: str, *, written: bool) -> None:
+        """Count a treated file; not written where its name was taken meanwhile."""
+        for stage, seconds in treatment.stage_seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        (self.written if written else self.present).append(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One file to treat: `path` below the source folder, `target` below the target folder, without final suffix."""
+
+    path: str
+    target: str
+
+
+Began = Callable[[str, int, int], Progress]
+"""Called before each file with its path, its number from 1 and the number of all; returns the file's progress."""
+
+
+def blur(settings: Settings, policy: Policy, source: Path, target: Path, began: Began) -> Tally:
+    """Write masked copies of `source` (a file or a folder) to `target`.
+
+    Raises `EquipmentError` where a model, the source as a whole or the target can't be used.
+    """
+    source_folder, target_folder, orders = _orders(source, target)
+    codec = build_codec(settings.limits)
+    detector = build_detector(settings, policy.classes)
+    rules = mask_rules(policy, detector)
+    tally = Tally()
+    with InboundFolder(source_folder) as inbound, OutboundFolder(target_folder) as outbound:
+        try:
+            for number, order in enumerate(orders, start=1):
+                progress = began(order.path, number, len(orders))
+                name = f"once-{os.getpid()}-{number}.staged"
+                try:
+                    with inbound.open(order.path, allow_hard_links=True) as file:
+                        target_path = copy_path(order.target, codec.open(file).output_facts.suffix)
+                        if outbound.is_taken(target_path):
+                            tally.present.append(target_path)
+                            continue
+                        with outbound.staged(name, policy.mode) as staged:
+                            treatment = treat(file, staged, codec, detector, rules, progress)
+                    tally.add(treatment, target_path, written=outbound.publish(name, target_path))
+                except BlurdError as error:
+                    if error.disposition in (Disposition.PAUSE, Disposition.STOP):
+                        raise
+                    tally.refused.append((order.path, error.reason))
+                except MemoryError:
+                    tally.refused.append((order.path, Reason.OUT_OF_MEMORY))
+                finally:
+                    outbound.remove_staged(name)
+        finally:
+            outbound.remove_staging()
+    return tally
+
+
+def _orders(source: Path, target: Path) -> tuple[Path, Path, Sequence[Order]]:
+    """The source folder, the target folder, and what to treat. Makes the target folder where it is missing."""
+    if source.is_dir():
+        inside = target.resolve()
+        if inside == source.resolve() or inside.is_relative_to(source.resolve()):
+            raise EquipmentError(Reason.SETTINGS_INVALID, "blur", "OUT lies inside IN: choose a folder beside it.")
+        _make(target)
+        with InboundFolder(source) as inbound:
+            orders = [Order(path, path) for path in sorted(_files(inbound, ""))]
+        return source, target, orders
+    if not source.exists():
+        raise InputError(Reason.SOURCE_VANISHED, "blur", f"{source} is not there.")
+    if target.is_dir():
+        return source.parent, target, [Order(source.name, source.name)]
+    _make(target.parent)
+    return source.parent, target.parent, [Order(source.name, target.name)]
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EquipmentError(Reason.OUTBOUND_MISSING, "blur", f"{folder} can't be made.") from error
+
+
+def _files(inbound: InboundFolder, path: str) -> Iterator[str]:
+    for name, status in inbound.entries(path):
+        if is_temporary(name, TEMPORARY_NAMES):
+            continue
+        below = f"{path}/{name}" if path else name
+        if stat.S_ISDIR(status.st_mode):
+            yield from _files(inbound, below)
+        else:
+            yield below
+
+
+def explain(reason: Reason) -> str:
+    """A reason in plain words, with what to do."""
+    text = REASONS[reason]
+    return f"{text.meaning} {text.remedy}"

@@ -1,0 +1,165 @@
+"""The ports: what the stages ask of the outside, as Protocols. The adapters answer; tests may answer too.
+
+Pixels: `RgbPicture` is (height, width, 3) uint8 RGB, upright. Everything else about a frame is the adapter's own.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, Protocol, Self
+
+from blurd.errors import Reason
+from blurd.records import (
+    Category,
+    Claim,
+    Detection,
+    FileStamp,
+    FolderCondition,
+    FolderName,
+    FoundFile,
+    Job,
+    JobId,
+    JobState,
+    Mask,
+    MediaFacts,
+    Overview,
+    ProcessCondition,
+    RgbPicture,
+    StagedCopy,
+    WorkerIdentity,
+)
+
+
+class Detector(Protocol):
+    """Finds faces or plates in one picture. Built once per worker, used for every frame, not thread-safe."""
+
+    @property
+    def categories(self) -> frozenset[Category]:
+        """What this detector finds."""
+
+    @property
+    def model_hash(self) -> str:
+        """SHA-256 over the models, manifest entry and parameters in use; stands in every receipt."""
+
+    def start_threshold(self, category: Category) -> float:
+        """The score from which a single hit is masked, 0..1, where the folder's settings name no other."""
+
+    def detect(self, picture: RgbPicture) -> tuple[Detection, ...]:
+        """All hits at or above the floor threshold, merged over scales and tiles, boxes clipped to the picture.
+
+        Raises `EquipmentError(DETECTOR_FAILED)` when inference fails.
+        """
+
+
+class Frame(Protocol):
+    """One decoded frame of a source, upright or not, in whatever pixel layout the decoder gives."""
+
+    @property
+    def index(self) -> int:
+        """Position in decoding order of presentation, from 0."""
+
+    @property
+    def time_s(self) -> float:
+        """Presentation time in seconds; pages of an image all have 0."""
+
+    def rgb(self) -> RgbPicture:
+        """The upright picture that the detectors see."""
+
+    def masked(self, masks: Sequence[Mask]) -> Self:
+        """A copy with the masks drawn in; the frame itself where there are none. Never changes this frame."""
+
+
+class MediaSource(Protocol):
+    """An opened input. `frames()` may be called once per pass and gives the same frames every time."""
+
+    @property
+    def facts(self) -> MediaFacts:
+        """Format, size and number of frames."""
+
+    @property
+    def output_facts(self) -> MediaFacts:
+        """What the copy of this source will be: the format and suffix it is written with."""
+
+    def frames(self) -> Iterator[Frame]:
+        """Every frame in order. Raises `InputError(DAMAGED)` instead of leaving one out."""
+
+    def write(self, frames: Iterator[Frame], target: BinaryIO) -> None:
+        """Encode frames of this source to `target` with quality, depth and colour of the source, and nothing else.
+
+        Raises `EquipmentError` with an outbound reason when the target can't be written.
+        """
+
+    def compare(self, expected: Frame, found: Frame) -> bool:
+        """True where `found`, decoded from the copy, is `expected` within what the copy's encoding may change."""
+
+
+class MediaCodec(Protocol):
+    """Opens sources and proves outputs."""
+
+    def open(self, file: BinaryIO) -> MediaSource:
+        """Read the header, check the limits and return the source; typed by content.
+
+        Raises `InputError` with the reason: unknown or unsupported format, damaged, too many pixels, ...
+        """
+
+    def leftovers(self, file: BinaryIO) -> tuple[str, ...]:
+        """Codes of everything in an output that is not on the allow-list of its format; empty where it is clean."""
+
+
+class JobStore(Protocol):
+    """The queue. Every change is one durable transaction, checked against the lifecycle table.
+
+    Paths are relative to the folder's inbound, with surrogate escapes. A method that changes a claimed job takes the
+    worker and does nothing, returning False, where the job is no longer that worker's.
+    """
+
+    def enqueue(self, folder: FolderName, found: Sequence[FoundFile]) -> tuple[tuple[JobId, FoundFile], ...]:
+        """Queue (or refuse) each file that is new; an unfinished job for an older version is superseded.
+
+        Returns the jobs made, with the file each is for.
+        """
+
+    def is_known(self, folder: FolderName, path: str, stamp: FileStamp) -> bool:
+        """True where this very version has a job, finished or not."""
+
+    def claim(self, worker: WorkerIdentity, folders: Sequence[FolderName], now_s: float) -> Job | None:
+        """Take the oldest job that is due from these folders, counting the attempt."""
+
+    def beat(self, job: JobId, worker: WorkerIdentity, progress: float) -> bool:
+        """Note progress (0..1); False where the job was taken away."""
+
+    def stage(self, job: JobId, worker: WorkerIdentity, staged: StagedCopy) -> bool:
+        """Claimed -> staged."""
+
+    def finish(
+        self, job: JobId, worker: WorkerIdentity, state: JobState, reason: Reason | None, not_before_s: float = 0.0
+    ) -> bool:
+        """Claimed -> deferred, rejected, failed, vanished or superseded."""
+
+    def give_back(self, job: JobId, worker: WorkerIdentity, reason: Reason | None) -> bool:
+        """Claimed -> queued; the attempt does not count."""
+
+    def claims(self) -> tuple[Claim, ...]:
+        """Every claimed job with its worker."""
+
+    def staged_jobs(self, folder: FolderName, limit: int) -> tuple[Job, ...]:
+        """Staged jobs, oldest first."""
+
+    def intend(self, job: JobId, published: str) -> None:
+        """Write down the name below outbound that a staged job is about to be linked to."""
+
+    def publish(self, job: JobId) -> None:
+        """Staged -> published."""
+
+    def release(self, job: JobId, state: JobState, reason: Reason | None) -> None:
+        """A job that no worker holds -> queued, superseded or vanished."""
+
+    def open_job_ids(self, folder: FolderName) -> frozenset[JobId]:
+        """Jobs of a folder that are claimed or staged: those whose staged files must stay."""
+
+    def note_folder(self, condition: FolderCondition) -> None:
+        """Keep what the status shows of a folder."""
+
+    def note_process(self, condition: ProcessCondition) -> None:
+        """Keep what the status shows of a process."""
+
+    def overview(self) -> Overview:
+        """Everything that the status shows."""

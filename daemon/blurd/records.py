@@ -1,0 +1,300 @@
+"""The values that pass between the floors. Frozen, checked when made, free of behaviour that needs a clock or a file.
+
+Coordinates are pixels of the upright picture: x to the right, y down, origin at the top left corner of the top left
+pixel; a box covers [left, right) x [top, bottom). Times are seconds, durations end in `_s`.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blurd.errors import Reason
+
+JobId = NewType("JobId", int)
+
+RgbPicture = NDArray[np.uint8]
+"""A picture for the detectors: (height, width, 3), RGB, 8 bits, upright."""
+
+_FOLDER_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}\Z")
+
+
+class FolderName(str):
+    """The operator's short name of a folder pair: a lower-case letter, then up to 31 of a-z, 0-9, `-`, `_`.
+
+    It is a setting, not a file name, and may be logged.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        if not _FOLDER_NAME.match(text):
+            raise ValueError("a folder's name is a lower-case letter, then up to 31 of a-z, 0-9, - and _")
+        return super().__new__(cls, text)
+
+
+class Category(StrEnum):
+    """What a detector looks for."""
+
+    FACE = "face"
+    PLATE = "plate"
+
+
+class MaskStyle(StrEnum):
+    """How the pixels under a mask are replaced."""
+
+    BLUR = "blur"
+    PIXELATE = "pixelate"
+    SOLID = "solid"
+
+
+class MaskShape(StrEnum):
+    """The outline of a mask. An ellipse contains its box, it is not contained by it."""
+
+    ELLIPSE = "ellipse"
+    RECTANGLE = "rectangle"
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in pixels; never empty, never infinite."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def __post_init__(self) -> None:
+        edges = (self.left, self.top, self.right, self.bottom)
+        if not all(math.isfinite(edge) for edge in edges):
+            raise ValueError("a box has finite edges")
+        if self.left >= self.right or self.top >= self.bottom:
+            raise ValueError("a box has a positive area")
+
+    @property
+    def width(self) -> float:
+        """Width in pixels."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        """Height in pixels."""
+        return self.bottom - self.top
+
+    @property
+    def area(self) -> float:
+        """Area in square pixels."""
+        return self.width * self.height
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One hit of a detector in one frame; `score` lies in 0..1."""
+
+    category: Category
+    box: Box
+    score: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.score <= 1.0:
+            raise ValueError("a score lies between 0 and 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """What to cover in one frame: `box` is already grown; `shape` is drawn around it, `style` says how."""
+
+    box: Box
+    shape: MaskShape
+    style: MaskStyle
+
+
+@dataclass(frozen=True, slots=True)
+class FrameObservation:
+    """What the analysis saw in one frame, at its time in the stream."""
+
+    index: int
+    time_s: float
+    detections: tuple[Detection, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """For every frame the masks to apply: the one value that passes from the first pass to the second."""
+
+    frames: tuple[tuple[Mask, ...], ...]
+
+    @property
+    def mask_count(self) -> int:
+        """Masks over all frames."""
+        return sum(len(masks) for masks in self.frames)
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """A file's identity as settling and publication compare it.
+
+    Across a remount only size and mtime are meaningful (inode and ctime may change with the mount): `same_content`
+    compares those; `==` compares all.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+    def same_content(self, other: "FileStamp") -> bool:
+        """True where size and mtime agree: identity across remounts."""
+        return self.size == other.size and self.mtime_ns == other.mtime_ns
+
+
+class JobState(StrEnum):
+    """The states of a job; the moves between them stand in `core/lifecycle.py`."""
+
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    STAGED = "staged"
+    PUBLISHED = "published"
+    DEFERRED = "deferred"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+    VANISHED = "vanished"
+
+
+class MediaKind(StrEnum):
+    """An image is a video of one frame (or one frame a page)."""
+
+    IMAGE = "image"
+    VIDEO = "video"
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFacts:
+    """What can be said of a source or an output without looking at its pixels.
+
+    `format` is a short stable code (`jpeg`, `png`, ...), `suffix` the file name suffix that the copy gets, with dot.
+    """
+
+    kind: MediaKind
+    format: str
+    suffix: str
+    width_px: int
+    height_px: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the verification of a staged file said: how often it was rendered, how many masks were added."""
+
+    renders: int
+    masks_added: int
+
+
+@dataclass(frozen=True, slots=True)
+class StagedCopy:
+    """A verified output in the staging folder, ready to be linked into place.
+
+    `name` is the staged file's own name (never derived from the source's); `target` the path below outbound that the
+    copy is meant for, before any suffix that avoids a collision.
+    """
+
+    name: str
+    target: str
+    size: int
+    sha256: str
+    source_sha256: str
+    facts: MediaFacts
+    verdict: Verdict
+    model_hash: str
+    settings_hash: str
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One version of one inbound file on its way. `path` is relative to inbound, with surrogate escapes."""
+
+    id: JobId
+    folder: FolderName
+    path: str
+    stamp: FileStamp
+    state: JobState
+    attempts: int
+    returns: int
+    reason: Reason | None
+    not_before_s: float
+    staged: StagedCopy | None = None
+    published: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerIdentity:
+    """A process, beyond the reuse of its number and beyond a reboot."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claimed job, and the worker that claimed it."""
+
+    job: Job
+    worker: WorkerIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A settled inbound file, or one that is refused with a reason before any work."""
+
+    path: str
+    stamp: FileStamp
+    refusal: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FolderCondition:
+    """What the watcher knows of a folder and the queue does not: files still settling, whether it is paused."""
+
+    folder: FolderName
+    settling: int
+    paused: Reason | None
+    rescan_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessCondition:
+    """A running process, for the status."""
+
+    part: str
+    worker: WorkerIdentity
+    device: str | None = None
+    degraded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunningJob:
+    """A claimed job's progress, 0..1."""
+
+    job: JobId
+    folder: FolderName
+    progress: float
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The state of the whole appliance, as the status shows it."""
+
+    counts: Mapping[FolderName, Mapping[JobState, int]]
+    reasons: Mapping[FolderName, Mapping[Reason, int]]
+    folders: tuple[FolderCondition, ...]
+    processes: tuple[ProcessCondition, ...]
+    running: tuple[RunningJob, ...]

@@ -1,0 +1,1 @@
+"""The stages of the flow, each a verb; none imports another."""

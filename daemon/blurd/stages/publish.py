@@ -1,0 +1,117 @@
+"""Publish: link a verified copy into outbound, write its receipt, close its job.
+
+The order, each step repeatable after a cut at any point
+1. The source is still the version that was treated (settling's last step); else the result is thrown away.
+2. A free name is chosen and written down, then linked and synced. A name that already is this copy counts as linked.
+3. The receipt is written (once a job), then the job is closed, then the staged name is removed.
+
+Invariants
+* Nothing is overwritten; a copy is published at most once.
+* A lost staged file sends the job back to the queue.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+from blurd.adapters.files import InboundFolder, OutboundFolder, stamp_of
+from blurd.adapters.host import wall_clock
+from blurd.adapters.ledger import Ledger, ReceiptValue
+from blurd.errors import Reason
+from blurd.events import Event, JobPublished, JobReturned, JobVanished
+from blurd.ports import JobStore
+from blurd.records import FolderName, Job, JobState, StagedCopy
+
+
+def publish(
+    store: JobStore,
+    ledger: Ledger,
+    inbound: InboundFolder,
+    outbound: OutboundFolder,
+    job: Job,
+    receipt: Mapping[str, ReceiptValue],
+) -> Event:
+    """Publish one staged job; `receipt` is what the caller adds to its receipt (versions, policy).
+
+    Raises `EquipmentError` where outbound or the state directory can't be written: the job stays staged.
+    """
+    staged = job.staged
+    if staged is None:
+        store.release(job.id, JobState.QUEUED, Reason.STAGED_LOST)
+        return JobReturned(job.id, job.folder)
+    if not _is_linked(outbound, job, staged):
+        lost = _lost(inbound, outbound, job, staged)
+        if lost is not None:
+            store.release(job.id, lost, _REASONS[lost])
+            outbound.remove_staged(staged.name)
+            return _ended(job, lost)
+        while True:
+            name = outbound.free_name(staged.target, staged.name)
+            store.intend(job.id, name)
+            if outbound.publish(staged.name, name):
+                break
+    ledger.append(job.id, {**receipt_of(job.folder, staged), **receipt})
+    store.publish(job.id)
+    outbound.remove_staged(staged.name)
+    return JobPublished(job.id, job.folder)
+
+
+def receipt_of(folder: FolderName, staged: StagedCopy) -> dict[str, ReceiptValue]:
+    """What the ledger says of a copy."""
+    return {
+        "folder": folder,
+        "source_sha256": staged.source_sha256,
+        "output_sha256": staged.sha256,
+        "output_bytes": staged.size,
+        "kind": staged.facts.kind,
+        "format": staged.facts.format,
+        "frames": staged.facts.frames,
+        "renders": staged.verdict.renders,
+        "model_hash": staged.model_hash,
+        "settings_hash": staged.settings_hash,
+        "stage_seconds": dict(staged.stage_seconds),
+        "published_at": wall_clock(),
+    }
+
+
+_REASONS = {
+    JobState.QUEUED: Reason.STAGED_LOST,
+    JobState.VANISHED: Reason.SOURCE_VANISHED,
+    JobState.SUPERSEDED: Reason.SOURCE_CHANGED,
+}
+
+
+def _is_linked(outbound: OutboundFolder, job: Job, staged: StagedCopy) -> bool:
+    """True where an earlier run linked this copy to the name it wrote down, and was cut off after that."""
+    if job.published is None:
+        return False
+    if outbound.is_published(staged.name, job.published):
+        return True
+    with_staged = outbound.open_staged(staged.name)
+    if with_staged is not None:
+        with_staged.close()
+        return False
+    found = outbound.open_published(job.published)
+    if found is None:
+        return False
+    with found:
+        return hashlib.file_digest(found, "sha256").hexdigest() == staged.sha256
+
+
+def _lost(inbound: InboundFolder, outbound: OutboundFolder, job: Job, staged: StagedCopy) -> JobState | None:
+    """Where the job goes instead of being published; None where all is well."""
+    status = inbound.status(job.path)
+    if status is None:
+        return JobState.VANISHED
+    if not stamp_of(status).same_content(job.stamp):
+        return JobState.SUPERSEDED
+    file = outbound.open_staged(staged.name)
+    if file is None:
+        return JobState.QUEUED
+    file.close()
+    return None
+
+
+def _ended(job: Job, state: JobState) -> Event:
+    if state is JobState.QUEUED:
+        return JobReturned(job.id, job.folder)
+    return JobVanished(job.id, job.folder, _REASONS[state])

@@ -1,0 +1,29 @@
+"""Render: decode again, mask, encode.
+
+Invariant: the frames of the second pass are exactly those of the first; a frame more or less is an error, so that no
+frame is written that was not planned.
+"""
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from blurd.errors import InputError, Reason
+from blurd.ports import Frame, MediaSource
+from blurd.records import Timeline
+
+
+def render(source: MediaSource, timeline: Timeline, target: BinaryIO) -> None:
+    """Write the masked copy to `target`."""
+    source.write(_masked(source, timeline), target)
+    target.flush()
+
+
+def _masked(source: MediaSource, timeline: Timeline) -> Iterator[Frame]:
+    count = 0
+    for frame in source.frames():
+        if frame.index != count or count >= len(timeline.frames):
+            raise InputError(Reason.DAMAGED, "render")
+        yield frame.masked(timeline.frames[count])
+        count += 1
+    if count != len(timeline.frames):
+        raise InputError(Reason.DAMAGED, "render")

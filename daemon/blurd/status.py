@@ -1,0 +1,109 @@
+"""`blurd status`: what the appliance is doing, for a person (80 columns) or a script (JSON). Reads the queue only."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from blurd.adapters.host import is_alive
+from blurd.config import Settings
+from blurd.errors import REASONS, Reason
+from blurd.events import Part
+from blurd.records import FolderName, JobState, Overview
+
+_COLUMNS = (
+    ("queued", (JobState.QUEUED,)),
+    ("running", (JobState.CLAIMED,)),
+    ("retrying", (JobState.DEFERRED,)),
+    ("staged", (JobState.STAGED,)),
+    ("published", (JobState.PUBLISHED,)),
+    ("rejected", (JobState.REJECTED,)),
+    ("failed", (JobState.FAILED,)),
+)
+
+
+def as_json(settings: Settings, overview: Overview) -> dict[str, Any]:
+    """The status as plain values; `healthy` as the exit code says it."""
+    return {
+        "healthy": is_healthy(settings, overview),
+        "processes": [
+            {
+                "part": process.part,
+                "pid": process.worker.pid,
+                "alive": is_alive(process.worker),
+                "device": process.device,
+                "degraded": process.degraded,
+            }
+            for process in overview.processes
+        ],
+        "running": [{"job": job.job, "folder": job.folder, "progress": job.progress} for job in overview.running],
+        "folders": {folder.name: _folder(overview, folder.key) for folder in settings.folder},
+    }
+
+
+def _folder(overview: Overview, name: FolderName) -> dict[str, Any]:
+    counts = overview.counts.get(name, {})
+    condition = next((item for item in overview.folders if item.folder == name), None)
+    return {
+        "settling": condition.settling if condition else 0,
+        "paused": condition.paused if condition else None,
+        "rescan_only": condition.rescan_only if condition else None,
+        **{title: sum(counts.get(state, 0) for state in states) for title, states in _COLUMNS},
+        "vanished": counts.get(JobState.VANISHED, 0),
+        "superseded": counts.get(JobState.SUPERSEDED, 0),
+        "reasons": {str(reason): number for reason, number in overview.reasons.get(name, {}).items()},
+    }
+
+
+def is_healthy(settings: Settings, overview: Overview) -> bool:
+    """True where watcher and a worker run, undegraded, no folder is paused, and nothing was rejected or failed."""
+    running = {process.part for process in overview.processes if is_alive(process.worker)}
+    names = {folder.key for folder in settings.folder}
+    bad_states = (JobState.REJECTED, JobState.FAILED)
+    return (
+        {str(Part.WATCH), str(Part.WORK)} <= running
+        and not any(process.degraded for process in overview.processes if is_alive(process.worker))
+        and not any(condition.paused for condition in overview.folders if condition.folder in names)
+        and not any(overview.counts.get(name, {}).get(state) for name in names for state in bad_states)
+    )
+
+
+def print_status(console: Console, settings: Settings, overview: Overview) -> None:
+    """The status for a person."""
+    console.print(_page(as_json(settings, overview)))
+
+
+def _page(status: Mapping[str, Any]) -> RenderableType:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("folder")
+    for title in ("settling", *(title for title, _ in _COLUMNS)):
+        table.add_column(title, justify="right")
+    notes: list[str] = []
+    for name, folder in status["folders"].items():
+        table.add_row(name, str(folder["settling"]), *(str(folder[title]) for title, _ in _COLUMNS))
+        notes.extend(_notes(name, folder))
+    processes = [
+        f"{item['part']} {item['pid']}"
+        + (f" on {item['device']}" if item["device"] else "")
+        + (" (degraded)" if item["degraded"] else "")
+        for item in status["processes"]
+        if item["alive"]
+    ]
+    first = "running: " + ", ".join(processes) if processes else "not running: start it with `blurd run`"
+    jobs = [f"job {item['job']} in {item['folder']}: {item['progress']:.0%}" for item in status["running"]]
+    return Group(Text(first), *(Text(job) for job in jobs), table, *(Text(note) for note in notes))
+
+
+def _notes(name: str, folder: Mapping[str, Any]) -> list[str]:
+    notes = []
+    if folder["paused"]:
+        text = REASONS[Reason(folder["paused"])]
+        notes.append(f"{name}: paused. {text.meaning} {text.remedy}")
+    if folder["rescan_only"]:
+        notes.append(f"{name}: no notifications here; new files are found by the periodic scan.")
+    for code, number in folder["reasons"].items():
+        text = REASONS[Reason(code)]
+        notes.append(f"{name}: {number} x {code}. {text.meaning} {text.remedy}")
+    return notes
