@@ -1,5 +1,8 @@
 """The command line. Parses, calls, and turns errors into sentences and exit codes; no work of its own.
 
+What decodes and detects is imported by the commands that do so: its libraries take longer to load than a status to
+show.
+
 Exit codes: 0 all is well; 1 some file was refused, or the status is not healthy; 2 wrong command line; from 10 on the
 reason that ended the process (`errors.EXIT_CODES`).
 """
@@ -8,8 +11,9 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -19,14 +23,14 @@ from blurd.adapters.host import end_with_parent
 from blurd.adapters.log import EventLog
 from blurd.adapters.store import SqliteJobStore
 from blurd.config import DEFAULT_PATH, Policy, Settings, load_settings
-from blurd.errors import EXIT_CODES, EXIT_OTHER, EXIT_PARTLY, BlurdError, EquipmentError, Reason
+from blurd.errors import EXIT_CODES, EXIT_OTHER, EXIT_PARTLY, REASONS, BlurdError, EquipmentError, Reason
 from blurd.events import Part, ProcessFailed
-from blurd.once import Tally, blur, explain
 from blurd.records import Category, MaskStyle
 from blurd.run import run
 from blurd.status import as_json, is_healthy, print_status
-from blurd.watch import watch
-from blurd.work import work
+
+if TYPE_CHECKING:
+    from blurd.once import Tally
 
 _DESCRIPTION = """\
 blurd blurs every face and licence plate in photos. Files that appear in an inbound folder
@@ -86,6 +90,21 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--quiet", action="store_true", help="no progress bar, no list of copies")
     command.set_defaults(command=_blur)
 
+    command = commands.add_parser(
+        "evaluate",
+        help="measure detection on an annotated set",
+        description="Measure the detection that masks, on pictures annotated in COCO's format: precision, recall,"
+        " average precision, and the share of objects that would be covered.",
+    )
+    command.add_argument("--annotations", type=Path, required=True, metavar="FILE", help="COCO JSON")
+    command.add_argument("--images", type=Path, required=True, metavar="DIR", help="the folder of the pictures")
+    command.add_argument(
+        "--classes", type=_classes, metavar="LIST", help="face, plate or both (default: what the set annotates)"
+    )
+    command.add_argument("--json", type=Path, metavar="OUT", help="write the figures there instead of printing them")
+    command.add_argument("--report", type=Path, metavar="DIR", help="write a page for the assessment's file there")
+    command.set_defaults(command=_evaluate)
+
     command = commands.add_parser("check-config", help="check the settings and list every error")
     command.set_defaults(command=_check_config)
 
@@ -114,21 +133,25 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _watch(options: argparse.Namespace) -> int:
-    return _process(options, Part.WATCH)
+    from blurd.watch import watch  # noqa: PLC0415
+
+    return _process(options, Part.WATCH, watch)
 
 
 def _work(options: argparse.Namespace) -> int:
-    return _process(options, Part.WORK)
+    from blurd.work import work  # noqa: PLC0415
+
+    return _process(options, Part.WORK, work)
 
 
-def _process(options: argparse.Namespace, part: Part) -> int:
+def _process(options: argparse.Namespace, part: Part, serve: Callable[[Settings, EventLog], None]) -> int:
     settings = _settings(options)
     log = EventLog(part)
     log.capture_libraries()
     if options.child:
         end_with_parent()
     try:
-        (watch if part is Part.WATCH else work)(settings, log)
+        serve(settings, log)
     except BlurdError as error:
         log.emit(ProcessFailed(part, error.reason))
         raise
@@ -139,12 +162,14 @@ def _process(options: argparse.Namespace, part: Part) -> int:
 
 
 def _blur(options: argparse.Namespace) -> int:
+    from blurd.once import blur  # noqa: PLC0415
+
     settings, policy = _settings_without_folders(options)
     changes = {"mask": policy.mask.model_copy(update={"style": options.style})} if options.style else {}
     if options.classes:
         changes["classes"] = options.classes
     policy = policy.model_copy(update=changes)
-    EventLog(Part.RUN, Path(os.devnull).open("w", encoding="utf-8")).capture_libraries()  # noqa: SIM115
+    _silence_libraries()
     console = Console(stderr=True, quiet=options.quiet)
     with _progress(console) as bar:
         task = bar.add_task("", total=1)
@@ -157,6 +182,40 @@ def _blur(options: argparse.Namespace) -> int:
         bar.update(task, description="done", completed=bar.tasks[0].total)
     _report(tally, quiet=options.quiet)
     return EXIT_PARTLY if tally.refused else 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from blurd.adapters.coco import read_annotations  # noqa: PLC0415
+    from blurd.evaluate import evaluate  # noqa: PLC0415
+
+    settings, policy = _settings_without_folders(options)
+    _silence_libraries()
+    categories = options.classes or sorted(read_annotations(options.annotations).categories)
+    with _progress(Console(stderr=True)) as bar:
+        task = bar.add_task("measuring", total=1)
+
+        def advance(count: int, total: int) -> None:
+            bar.update(task, completed=count, total=total)
+
+        result = evaluate(settings, policy, options.annotations, options.images, categories, advance)
+    text = json.dumps(result.as_json(), indent=2)
+    if options.json:
+        options.json.write_text(text + "\n", encoding="utf-8")
+    else:
+        print(text)  # noqa: T201
+    if options.report:
+        from blurd.evaluation_page import evaluation_page  # noqa: PLC0415
+
+        options.report.mkdir(parents=True, exist_ok=True)
+        page = options.report / "evaluation.html"
+        page.write_text(evaluation_page(result), encoding="utf-8")
+        print(f"report: {page}", file=sys.stderr)  # noqa: T201
+    return 0
+
+
+def _silence_libraries() -> None:
+    """What libraries say is not for a person's terminal: errors come with our own words."""
+    EventLog(Part.RUN, Path(os.devnull).open("w", encoding="utf-8")).capture_libraries()  # noqa: SIM115
 
 
 def _settings_without_folders(options: argparse.Namespace) -> tuple[Settings, Policy]:
@@ -188,12 +247,12 @@ class _Share:
         self._bar.update(self._task, completed=self._before + share)  # type: ignore[arg-type]
 
 
-def _report(tally: Tally, *, quiet: bool) -> None:
+def _report(tally: "Tally", *, quiet: bool) -> None:
     if not quiet:
         for path in tally.written:
             print(_printable(path))  # noqa: T201
     for path, reason in tally.refused:
-        print(f"{_printable(path)}: {reason}. {explain(reason)}", file=sys.stderr)  # noqa: T201
+        print(f"{_printable(path)}: {reason}. {REASONS[reason].meaning} {REASONS[reason].remedy}", file=sys.stderr)  # noqa: T201
     parts = [f"{len(tally.written)} written", f"{len(tally.present)} already there", f"{len(tally.refused)} refused"]
     if not quiet:
         print(", ".join(parts), file=sys.stderr)  # noqa: T201

@@ -69,6 +69,7 @@ class Reason(StrEnum):
     NO_PROGRESS = "no_progress"
     OUT_OF_MEMORY = "out_of_memory"
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+    ANNOTATIONS_INVALID = "annotations_invalid"
     SETTINGS_INVALID = "settings_invalid"
     STATE_LOCKED = "state_locked"
     STATE_UNUSABLE = "state_unusable"
@@ -201,6 +202,9 @@ REASONS: MappingProxyType[Reason, ReasonText] = MappingProxyType(
         Reason.ATTEMPTS_EXHAUSTED: ReasonText(
             _REJECT, "Every allowed attempt failed.", "Look at the earlier reason, then retry."
         ),
+        Reason.ANNOTATIONS_INVALID: ReasonText(
+            _STOP, "The annotations can't be used.", "Give a file in COCO's JSON format with its image folder."
+        ),
         Reason.SETTINGS_INVALID: ReasonText(_STOP, "The settings are not valid.", "Run: blurd check-config"),
         Reason.STATE_LOCKED: ReasonText(
             _STOP, "Another blurd uses this state directory.", "Stop it first, or set another state directory."
@@ -259,6 +263,7 @@ EXIT_USAGE = 2
 EXIT_CODES: MappingProxyType[Reason, int] = MappingProxyType(
     {
         Reason.SETTINGS_INVALID: 10,
+        Reason.ANNOTATIONS_INVALID: 18,
         Reason.MODEL_MISSING: 11,
         Reason.MODEL_HASH: 12,
         Reason.MODEL_INVALID: 13,

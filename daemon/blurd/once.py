@@ -16,7 +16,7 @@ from blurd.adapters.files import InboundFolder, OutboundFolder
 from blurd.config import Policy, Settings
 from blurd.core.naming import TEMPORARY_NAMES, copy_path, is_temporary
 from blurd.equipment import build_codec, build_detector, mask_rules
-from blurd.errors import REASONS, BlurdError, Disposition, EquipmentError, InputError, Reason
+from blurd.errors import BlurdError, Disposition, EquipmentError, InputError, Reason
 from blurd.pipeline import Progress, Treatment, treat
 
 
@@ -119,9 +119,3 @@ def _files(inbound: InboundFolder, path: str) -> Iterator[str]:
             yield from _files(inbound, below)
         else:
             yield below
-
-
-def explain(reason: Reason) -> str:
-    """A reason in plain words, with what to do."""
-    text = REASONS[reason]
-    return f"{text.meaning} {text.remedy}"

@@ -7,13 +7,13 @@ Invariants
   region around it is masked generously, twice as far each time, which ends because a covered picture shows nothing.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from blurd.adapters.files import sha256_of, size_of
 from blurd.core.timeline import MaskRules, repair
 from blurd.ports import Detector, MediaCodec
 from blurd.records import MediaFacts, Verdict
@@ -68,10 +68,7 @@ def treat(
     Raises `InputError` where the source can't be treated, `EquipmentError` where a disk or a model fails.
     """
     watch = _Stopwatch()
-    source_file.seek(0)
-    source_sha256 = hashlib.file_digest(source_file, "sha256").hexdigest()
-    source_size = source_file.tell()
-    source_file.seek(0)
+    source_sha256, source_size = sha256_of(source_file), size_of(source_file)
     with watch.stage("analyse"):
         source = codec.open(source_file)
         observations = analyse(source, detector, lambda share: progress(0.5 * share))
@@ -88,20 +85,14 @@ def treat(
             leaks = verify(source, timeline, target, codec, detector, rules)
         progress(0.95)
         if not any(leaks):
-            verdict = Verdict(renders, timeline.mask_count - planned)
-            return _treatment(source.output_facts, verdict, target, source_sha256, source_size, watch.seconds)
+            return Treatment(
+                facts=source.output_facts,
+                verdict=Verdict(renders, timeline.mask_count - planned),
+                size=size_of(target),
+                sha256=sha256_of(target),
+                source_sha256=source_sha256,
+                source_size=source_size,
+                stage_seconds=watch.seconds,
+            )
         timeline = repair(timeline, leaks, max(0, renders - MAX_REPAIRS))
     raise AssertionError("a picture that is masked all over shows nothing")
-
-
-def _treatment(
-    facts: MediaFacts,
-    verdict: Verdict,
-    target: BinaryIO,
-    source_sha256: str,
-    source_size: int,
-    seconds: Mapping[str, float],
-) -> Treatment:
-    target.seek(0)
-    sha256 = hashlib.file_digest(target, "sha256").hexdigest()
-    return Treatment(facts, verdict, target.tell(), sha256, source_sha256, source_size, dict(seconds))

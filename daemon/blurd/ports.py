@@ -4,7 +4,7 @@ Pixels: `RgbPicture` is (height, width, 3) uint8 RGB, upright. Everything else a
 """
 
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO, Protocol, Self
+from typing import Any, BinaryIO, Protocol, Self, TypeVar
 
 from blurd.errors import Reason
 from blurd.records import (
@@ -67,8 +67,14 @@ class Frame(Protocol):
         """A copy with the masks drawn in; the frame itself where there are none. Never changes this frame."""
 
 
-class MediaSource(Protocol):
-    """An opened input. `frames()` may be called once per pass and gives the same frames every time."""
+FrameT = TypeVar("FrameT", bound=Frame)
+
+
+class MediaSource(Protocol[FrameT]):
+    """An opened input whose frames are `FrameT`.
+
+    `frames()` may be called once per pass and gives the same frames every time.
+    """
 
     @property
     def facts(self) -> MediaFacts:
@@ -78,23 +84,23 @@ class MediaSource(Protocol):
     def output_facts(self) -> MediaFacts:
         """What the copy of this source will be: the format and suffix it is written with."""
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self) -> Iterator[FrameT]:
         """Every frame in order. Raises `InputError(DAMAGED)` instead of leaving one out."""
 
-    def write(self, frames: Iterator[Frame], target: BinaryIO) -> None:
+    def write(self, frames: Iterator[FrameT], target: BinaryIO) -> None:
         """Encode frames of this source to `target` with quality, depth and colour of the source, and nothing else.
 
         Raises `EquipmentError` with an outbound reason when the target can't be written.
         """
 
-    def compare(self, expected: Frame, found: Frame) -> bool:
+    def compare(self, expected: FrameT, found: FrameT) -> bool:
         """True where `found`, decoded from the copy, is `expected` within what the copy's encoding may change."""
 
 
 class MediaCodec(Protocol):
     """Opens sources and proves outputs."""
 
-    def open(self, file: BinaryIO) -> MediaSource:
+    def open(self, file: BinaryIO) -> MediaSource[Any]:
         """Read the header, check the limits and return the source; typed by content.
 
         Raises `InputError` with the reason: unknown or unsupported format, damaged, too many pixels, ...
@@ -152,8 +158,8 @@ class JobStore(Protocol):
     def release(self, job: JobId, state: JobState, reason: Reason | None) -> None:
         """A job that no worker holds -> queued, superseded or vanished."""
 
-    def open_job_ids(self, folder: FolderName) -> frozenset[JobId]:
-        """Jobs of a folder that are claimed or staged: those whose staged files must stay."""
+    def open_attempts(self, folder: FolderName) -> frozenset[tuple[JobId, int]]:
+        """Job and attempt of all that is claimed or staged in a folder: those whose staged files must stay."""
 
     def note_folder(self, condition: FolderCondition) -> None:
         """Keep what the status shows of a folder."""

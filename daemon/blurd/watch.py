@@ -26,7 +26,7 @@ from blurd.adapters.log import EventLog
 from blurd.adapters.store import SqliteJobStore
 from blurd.adapters.watcher import FolderWatcher
 from blurd.config import FolderSettings, Settings
-from blurd.core.naming import job_of_staged_name
+from blurd.core.naming import parse_staged_name
 from blurd.core.retry import RetryRule, after_return, outcome
 from blurd.core.settling import SettleRule
 from blurd.errors import Disposition, EquipmentError, Reason
@@ -43,7 +43,7 @@ from blurd.events import (
     ProcessStopped,
     StagingCleaned,
 )
-from blurd.records import FolderCondition, JobId, JobState, ProcessCondition
+from blurd.records import FolderCondition, JobState, ProcessCondition
 from blurd.stages.enqueue import enqueue
 from blurd.stages.publish import publish
 from blurd.stages.settle import Settler
@@ -101,7 +101,6 @@ class FolderKeeper(threading.Thread):
         patterns = self._settings.watch.temporary_names
         settler = Settler(folder.key, rule, patterns, store, hard_links=folder.hard_links)
         with InboundFolder(folder.inbound) as inbound, OutboundFolder(folder.outbound) as outbound:
-            self._clean_staging(store, outbound)
             self._start_watcher()
             self._resume()
             self._next_scan_s = 0.0
@@ -110,15 +109,18 @@ class FolderKeeper(threading.Thread):
                     raise EquipmentError(Reason.INBOUND_MISSING, "watch")
                 if not outbound.is_current():
                     raise EquipmentError(Reason.OUTBOUND_MISSING, "watch")
-                self._take_in(store, settler, inbound)
+                self._take_in(store, settler, inbound, outbound)
                 self._publish(store, inbound, outbound)
                 self._note(store, settler.settling)
                 self._sleep(settler)
 
-    def _take_in(self, store: SqliteJobStore, settler: Settler, inbound: InboundFolder) -> None:
+    def _take_in(
+        self, store: SqliteJobStore, settler: Settler, inbound: InboundFolder, outbound: OutboundFolder
+    ) -> None:
         now_s = time.monotonic()
         hinted, everywhere = self._watcher.take() if self._watcher is not None else (frozenset[str](), False)
         if everywhere or now_s >= self._next_scan_s:
+            self._clean_staging(store, outbound)
             alone = self._watcher is None
             rescan_s = self._settings.watch.rescan_s
             found = settler.scan(inbound, now_s)
@@ -141,16 +143,17 @@ class FolderKeeper(threading.Thread):
         self._wake.clear()
 
     def _clean_staging(self, store: SqliteJobStore, outbound: OutboundFolder) -> None:
-        """Remove staged files whose job is neither running nor waiting for publication."""
-        kept = store.open_job_ids(self._folder.key)
-        removed = 0
-        for name in outbound.staged_names():
-            job = job_of_staged_name(name)
-            if job is not None and JobId(job) not in kept:
-                outbound.remove_staged(name)
-                removed += 1
-        if removed:
-            self._log.emit(StagingCleaned(self._folder.key, removed))
+        """Remove staged files that no running attempt and no copy waiting for publication owns.
+
+        The files are listed before the queue is asked: a file that is there belongs to a claim made before.
+        """
+        names = outbound.staged_names()
+        kept = store.open_attempts(self._folder.key)
+        orphans = [name for name in names if (owner := parse_staged_name(name)) is not None and owner not in kept]
+        for name in orphans:
+            outbound.remove_staged(name)
+        if orphans:
+            self._log.emit(StagingCleaned(self._folder.key, len(orphans)))
 
     # -- condition ----------------------------------------------------------------------------------------------------
 

@@ -6,10 +6,10 @@ import socket
 import stat
 import threading
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from blurd.adapters import files
 from blurd.adapters.files import (
     FileReader,
     InboundFolder,
@@ -41,7 +41,7 @@ def publish(outbound: OutboundFolder, name: str, content: bytes, target: str) ->
     return outbound.publish(name, target)
 
 
-def test_a_plain_file_is_opened(place: Path):
+def test_a_plain_file_is_opened(place: Path) -> None:
     (place / "in" / "sub").mkdir()
     (place / "in" / "sub" / "a\nb\xff.jpg").write_bytes(b"content")
     with InboundFolder(place / "in") as inbound:
@@ -51,7 +51,7 @@ def test_a_plain_file_is_opened(place: Path):
         assert inbound.status("sub/absent") is None
 
 
-def test_s16_a_symbolic_link_is_refused_wherever_it_stands(place: Path):
+def test_s16_a_symbolic_link_is_refused_wherever_it_stands(place: Path) -> None:
     (place / "secret").write_bytes(b"x")
     (place / "real").mkdir()
     (place / "real" / "a.jpg").write_bytes(b"x")
@@ -63,7 +63,7 @@ def test_s16_a_symbolic_link_is_refused_wherever_it_stands(place: Path):
     assert reason_of(place, str(place / "secret")) is Reason.SYMBOLIC_LINK
 
 
-def test_s17_a_hard_link_is_refused_unless_allowed(place: Path):
+def test_s17_a_hard_link_is_refused_unless_allowed(place: Path) -> None:
     (place / "secret").write_bytes(b"x")
     os.link(place / "secret", place / "in" / "a.jpg")
     assert reason_of(place, "a.jpg") is Reason.HARD_LINKED
@@ -71,7 +71,7 @@ def test_s17_a_hard_link_is_refused_unless_allowed(place: Path):
         assert file.read() == b"x"
 
 
-def test_s18_a_pipe_socket_or_device_never_blocks(place: Path):
+def test_s18_a_pipe_socket_or_device_never_blocks(place: Path) -> None:
     os.mkfifo(place / "in" / "pipe")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(place / "in" / "socket"))
@@ -81,19 +81,19 @@ def test_s18_a_pipe_socket_or_device_never_blocks(place: Path):
     assert reason_of(place, "folder") is Reason.NOT_REGULAR
 
 
-def test_a_missing_file_has_vanished(place: Path):
+def test_a_missing_file_has_vanished(place: Path) -> None:
     assert reason_of(place, "a.jpg") is Reason.SOURCE_VANISHED
     assert reason_of(place, "sub/a.jpg") is Reason.SOURCE_VANISHED
 
 
-def test_a_missing_folder_pauses(place: Path):
+def test_a_missing_folder_pauses(place: Path) -> None:
     for make, reason in ((InboundFolder, Reason.INBOUND_MISSING), (OutboundFolder, Reason.OUTBOUND_MISSING)):
         with pytest.raises(EquipmentError) as caught:
             make(place / "absent")
         assert caught.value.reason is reason
 
 
-def test_a_replaced_folder_is_noticed(place: Path):
+def test_a_replaced_folder_is_noticed(place: Path) -> None:
     with InboundFolder(place / "in") as inbound:
         assert inbound.is_current()
         (place / "in").rename(place / "old")
@@ -102,7 +102,7 @@ def test_a_replaced_folder_is_noticed(place: Path):
         assert not inbound.is_current()
 
 
-def test_a_lease_tells_an_open_writer(place: Path):
+def test_a_lease_tells_an_open_writer(place: Path) -> None:
     path = place / "in" / "a.jpg"
     with path.open("wb") as writer, path.open("rb") as file:
         writer.write(b"x")
@@ -113,7 +113,7 @@ def test_a_lease_tells_an_open_writer(place: Path):
             writer.write(b"y")
 
 
-def test_a_hole_tells_a_preallocated_file(place: Path):
+def test_a_hole_tells_a_preallocated_file(place: Path) -> None:
     path = place / "in" / "a.mp4"
     with path.open("w+b") as file:
         file.truncate(1 << 20)
@@ -123,7 +123,7 @@ def test_a_hole_tells_a_preallocated_file(place: Path):
         assert fully_allocated(file) is True
 
 
-def test_publication_links_and_never_overwrites(place: Path):
+def test_publication_links_and_never_overwrites(place: Path) -> None:
     with OutboundFolder(place / "out") as outbound:
         assert publish(outbound, "job-1-1.staged", b"first", "a/b/c.jpg")
         assert not publish(outbound, "job-2-1.staged", b"second", "a/b/c.jpg")
@@ -134,7 +134,7 @@ def test_publication_links_and_never_overwrites(place: Path):
     assert stat.S_IMODE((place / "out/a/b/c.jpg").stat().st_mode) == 0o640
 
 
-def test_s33_a_copy_that_is_linked_already_is_recognised(place: Path):
+def test_s33_a_copy_that_is_linked_already_is_recognised(place: Path) -> None:
     with OutboundFolder(place / "out") as outbound:
         publish(outbound, "job-1-1.staged", b"first", "c.jpg")
         assert outbound.is_published("job-1-1.staged", "c.jpg")
@@ -142,7 +142,7 @@ def test_s33_a_copy_that_is_linked_already_is_recognised(place: Path):
         assert not outbound.is_published("job-2-1.staged", "c.jpg")
 
 
-def test_staging_is_invisible_and_private(place: Path):
+def test_staging_is_invisible_and_private(place: Path) -> None:
     with OutboundFolder(place / "out") as outbound:
         with outbound.staged("job-1-1.staged", 0o644) as file:
             staged = place / "out" / ".blurd" / "job-1-1.staged"
@@ -153,16 +153,16 @@ def test_staging_is_invisible_and_private(place: Path):
         assert outbound.staged_names() == ("job-1-1.staged",)
 
 
-def test_an_error_removes_the_staged_file(place: Path):
+def test_an_error_removes_the_staged_file(place: Path) -> None:
     with OutboundFolder(place / "out") as outbound:
-        with pytest.raises(InputError), outbound.staged("job-1-1.staged", 0o644):
-            raise InputError(Reason.DAMAGED, "test")
+        with pytest.raises(InputError), outbound.staged("job-1-1.staged", 0o644) as file:
+            _fail(file)
         assert outbound.staged_names() == ()
         outbound.remove_staging()
     assert list((place / "out").iterdir()) == []
 
 
-def test_publication_follows_no_link_in_outbound(place: Path):
+def test_publication_follows_no_link_in_outbound(place: Path) -> None:
     """Somebody who can write to outbound can't make blurd write elsewhere."""
     (place / "elsewhere").mkdir()
     (place / "out" / "sub").symlink_to(place / "elsewhere")
@@ -175,20 +175,22 @@ def test_publication_follows_no_link_in_outbound(place: Path):
     assert list((place / "elsewhere").iterdir()) == []
 
 
-def test_without_hard_links_publication_renames_and_never_overwrites(place: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_hard_links_publication_renames_and_never_overwrites(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file system without links (exFAT, some network mounts) refuses link(2) with EPERM."""
 
     def refuse(*_args: object, **_options: object) -> None:
         raise OSError(errno.EPERM, "no links here")
 
-    monkeypatch.setattr(files.os, "link", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     with OutboundFolder(place / "out") as outbound:
         assert publish(outbound, "job-1-1.staged", b"first", "c.jpg")
         assert not publish(outbound, "job-2-1.staged", b"second", "c.jpg")
     assert (place / "out" / "c.jpg").read_bytes() == b"first"
 
 
-def test_concurrent_publication_gives_each_copy_its_own_name(place: Path):
+def test_concurrent_publication_gives_each_copy_its_own_name(place: Path) -> None:
     """Many publishers want the same name at once."""
 
     def work(number: int) -> None:
@@ -217,15 +219,24 @@ def test_concurrent_publication_gives_each_copy_its_own_name(place: Path):
         (errno.EIO, Reason.WRITE_ERROR),
     ],
 )
-def test_trouble_with_outbound_never_blames_the_input(code: int, reason: Reason):
+def test_trouble_with_outbound_never_blames_the_input(code: int, reason: Reason) -> None:
     with pytest.raises(EquipmentError) as caught, writing("test"):
-        raise OSError(code, "")
+        _raise(code)
     assert caught.value.reason is reason
 
 
-def test_a_stamp_is_the_files_identity(place: Path):
+def test_a_stamp_is_the_files_identity(place: Path) -> None:
     path = place / "in" / "a.jpg"
     path.write_bytes(b"123")
     status = path.stat()
     stamp = stamp_of(status)
     assert (stamp.size, stamp.mtime_ns, stamp.inode) == (3, status.st_mtime_ns, status.st_ino)
+
+
+def _fail(file: BinaryIO) -> None:
+    file.write(b"half")
+    raise InputError(Reason.DAMAGED, "test")
+
+
+def _raise(code: int) -> None:
+    raise OSError(code, "")

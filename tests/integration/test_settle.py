@@ -58,7 +58,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made.store.close()
 
 
-def test_a_whole_file_is_found_after_the_settle_time(bench: Bench):
+def test_a_whole_file_is_found_after_the_settle_time(bench: Bench) -> None:
     (bench.root / "a.png").write_bytes(png())
     assert bench.scan() == []
     assert bench.settler.settling == 1
@@ -68,7 +68,7 @@ def test_a_whole_file_is_found_after_the_settle_time(bench: Bench):
     assert bench.settler.settling == 0
 
 
-def test_a_found_file_is_queued_once(bench: Bench):
+def test_a_found_file_is_queued_once(bench: Bench) -> None:
     (bench.root / "a.png").write_bytes(png())
     bench.scan()
     events: list[object] = []
@@ -78,7 +78,7 @@ def test_a_found_file_is_queued_once(bench: Bench):
     assert len(events) == 1
 
 
-def test_s08_the_tree_is_walked(bench: Bench):
+def test_s08_the_tree_is_walked(bench: Bench) -> None:
     for place in ("a", "b/c", "-dash", "new\nline", "b\udcff"):
         (bench.root / place).mkdir(parents=True)
         (bench.root / place / "same.png").write_bytes(png())
@@ -87,7 +87,7 @@ def test_s08_the_tree_is_walked(bench: Bench):
     }  # fmt: skip
 
 
-def test_temporary_names_and_folders_are_left_alone(bench: Bench):
+def test_temporary_names_and_folders_are_left_alone(bench: Bench) -> None:
     (bench.root / ".hidden").mkdir()
     for name in (".hidden/a.png", "a.png.part", "a.tmp", ".b.png"):
         (bench.root / name).write_bytes(png())
@@ -97,7 +97,7 @@ def test_temporary_names_and_folders_are_left_alone(bench: Bench):
     assert bench.settler.settling == 0
 
 
-def test_s04_a_renamed_file_is_one_job(bench: Bench):
+def test_s04_a_renamed_file_is_one_job(bench: Bench) -> None:
     (bench.root / "x.tmp").write_bytes(png())
     bench.scan()
     (bench.root / "x.tmp").rename(bench.root / "x.png")
@@ -105,7 +105,7 @@ def test_s04_a_renamed_file_is_one_job(bench: Bench):
     assert [file.path for file in bench.scan(5.0)] == ["x.png"]
 
 
-def test_s12_a_cut_file_waits_and_is_then_incomplete(bench: Bench):
+def test_s12_a_cut_file_waits_and_is_then_incomplete(bench: Bench) -> None:
     (bench.root / "cut.png").write_bytes(png()[:-5])
     (bench.root / "empty.jpg").write_bytes(b"")
     assert bench.settled() == {}
@@ -114,7 +114,7 @@ def test_s12_a_cut_file_waits_and_is_then_incomplete(bench: Bench):
     }  # fmt: skip
 
 
-def test_a_cut_file_that_is_completed_is_taken(bench: Bench):
+def test_a_cut_file_that_is_completed_is_taken(bench: Bench) -> None:
     path = bench.root / "cut.png"
     path.write_bytes(png()[:-5])
     assert bench.settled() == {}
@@ -122,7 +122,7 @@ def test_a_cut_file_that_is_completed_is_taken(bench: Bench):
     assert bench.settled() == {"cut.png": None}
 
 
-def test_s01_a_file_that_is_being_written_waits(bench: Bench):
+def test_s01_a_file_that_is_being_written_waits(bench: Bench) -> None:
     with (bench.root / "a.png").open("wb") as writer:
         writer.write(png())
         writer.flush()
@@ -131,7 +131,7 @@ def test_s01_a_file_that_is_being_written_waits(bench: Bench):
     assert [file.path for file in bench.scan(60.0)] == ["a.png"]
 
 
-def test_s16_s17_s18_odd_objects_are_refused_unopened(bench: Bench, tmp_path: Path):
+def test_s16_s17_s18_odd_objects_are_refused_unopened(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "secret.png").write_bytes(png())
     (bench.root / "link.png").symlink_to(tmp_path / "secret.png")
     (bench.root / "folder").symlink_to(tmp_path)
@@ -145,13 +145,13 @@ def test_s16_s17_s18_odd_objects_are_refused_unopened(bench: Bench, tmp_path: Pa
     }
 
 
-def test_s20_a_name_without_room_for_a_number_is_refused(bench: Bench):
+def test_s20_a_name_without_room_for_a_number_is_refused(bench: Bench) -> None:
     (bench.root / ("a" * 251 + ".png")).write_bytes(png())
     (bench.root / ("b" * 240 + ".png")).write_bytes(png())
     assert sorted(bench.settled().values(), key=str) == [None, Reason.NAME_TOO_LONG]
 
 
-def test_s15_a_very_deep_tree_is_refused_where_it_gets_too_deep(bench: Bench):
+def test_s15_a_very_deep_tree_is_refused_where_it_gets_too_deep(bench: Bench) -> None:
     deep = bench.root
     for _ in range(MAX_DEPTH + 5):
         deep = deep / "d"
@@ -161,12 +161,12 @@ def test_s15_a_very_deep_tree_is_refused_where_it_gets_too_deep(bench: Bench):
     assert refusal is Reason.NAME_TOO_LONG
 
 
-def test_what_is_no_image_is_left_to_the_worker_to_judge(bench: Bench):
+def test_what_is_no_image_is_left_to_the_worker_to_judge(bench: Bench) -> None:
     (bench.root / "notes.txt").write_bytes(b"hello")
     assert bench.settled() == {"notes.txt": None}
 
 
-def test_s10_a_file_that_goes_while_settling_is_forgotten(bench: Bench):
+def test_s10_a_file_that_goes_while_settling_is_forgotten(bench: Bench) -> None:
     (bench.root / "a.png").write_bytes(png())
     bench.scan()
     (bench.root / "a.png").unlink()
@@ -174,7 +174,7 @@ def test_s10_a_file_that_goes_while_settling_is_forgotten(bench: Bench):
     assert bench.settler.settling == 0
 
 
-def test_due_files_are_looked_at_without_a_scan(bench: Bench):
+def test_due_files_are_looked_at_without_a_scan(bench: Bench) -> None:
     (bench.root / "a.png").write_bytes(png())
     bench.scan()
     assert bench.settler.next_look_s() == 5.0
@@ -183,7 +183,7 @@ def test_due_files_are_looked_at_without_a_scan(bench: Bench):
         assert [file.path for file in bench.settler.look_at_due(inbound, 5.0)] == ["a.png"]
 
 
-def test_a_hint_at_a_folder_looks_at_everything_below(bench: Bench):
+def test_a_hint_at_a_folder_looks_at_everything_below(bench: Bench) -> None:
     (bench.root / "a" / "b").mkdir(parents=True)
     (bench.root / "a" / "b" / "c.png").write_bytes(png())
     with InboundFolder(bench.root) as inbound:

@@ -17,6 +17,7 @@ from blurd.records import (
     FolderCondition,
     FolderName,
     FoundFile,
+    Job,
     JobId,
     JobState,
     MediaFacts,
@@ -49,15 +50,21 @@ def queue(store: SqliteJobStore, path: str = "a.jpg", stamp: FileStamp = STAMP) 
     return made[0][0] if made else None
 
 
-def claim(store: SqliteJobStore, now_s: float = 0.0):
-    return store.claim(ME, [FOLDER], now_s)
+def claim(store: SqliteJobStore, now_s: float = 0.0) -> Job:
+    job = store.claim(ME, [FOLDER], now_s)
+    assert job is not None
+    return job
+
+
+def nothing_to_claim(store: SqliteJobStore, now_s: float = 0.0) -> bool:
+    return store.claim(ME, [FOLDER], now_s) is None
 
 
 def state_of(store: SqliteJobStore) -> dict[JobState, int]:
     return dict(store.overview().counts.get(FOLDER, {}))
 
 
-def test_a_version_of_a_file_gets_one_job(store: SqliteJobStore):
+def test_a_version_of_a_file_gets_one_job(store: SqliteJobStore) -> None:
     assert queue(store) is not None
     assert queue(store) is None
     assert store.is_known(FOLDER, "a.jpg", STAMP)
@@ -65,18 +72,18 @@ def test_a_version_of_a_file_gets_one_job(store: SqliteJobStore):
     assert not store.is_known(FolderName("other"), "a.jpg", STAMP)
 
 
-def test_identity_across_a_remount_is_size_and_mtime(store: SqliteJobStore):
+def test_identity_across_a_remount_is_size_and_mtime(store: SqliteJobStore) -> None:
     queue(store)
     assert queue(store, stamp=replace(STAMP, inode=2**64 - 1, ctime_ns=99)) is None
 
 
-def test_a_new_version_supersedes_the_unfinished_job(store: SqliteJobStore):
+def test_a_new_version_supersedes_the_unfinished_job(store: SqliteJobStore) -> None:
     queue(store)
     assert queue(store, stamp=replace(STAMP, size=101)) is not None
     assert state_of(store) == {JobState.SUPERSEDED: 1, JobState.QUEUED: 1}
 
 
-def test_a_worker_learns_that_its_job_was_superseded(store: SqliteJobStore):
+def test_a_worker_learns_that_its_job_was_superseded(store: SqliteJobStore) -> None:
     queue(store)
     job = claim(store)
     assert store.beat(job.id, ME, 0.5)
@@ -87,14 +94,14 @@ def test_a_worker_learns_that_its_job_was_superseded(store: SqliteJobStore):
     assert not store.give_back(job.id, ME, None)
 
 
-def test_a_file_that_came_back_is_taken_again(store: SqliteJobStore):
+def test_a_file_that_came_back_is_taken_again(store: SqliteJobStore) -> None:
     queue(store)
     job = claim(store)
     store.finish(job.id, ME, JobState.VANISHED, Reason.SOURCE_VANISHED)
     assert queue(store) is not None
 
 
-def test_an_unreadable_file_is_taken_again_when_its_permissions_change(store: SqliteJobStore):
+def test_an_unreadable_file_is_taken_again_when_its_permissions_change(store: SqliteJobStore) -> None:
     queue(store)
     job = claim(store)
     store.finish(job.id, ME, JobState.FAILED, Reason.NO_PERMISSION)
@@ -102,13 +109,13 @@ def test_an_unreadable_file_is_taken_again_when_its_permissions_change(store: Sq
     assert queue(store, stamp=replace(STAMP, ctime_ns=7)) is not None
 
 
-def test_a_refused_file_is_rejected_at_once(store: SqliteJobStore):
+def test_a_refused_file_is_rejected_at_once(store: SqliteJobStore) -> None:
     store.enqueue(FOLDER, [FoundFile("link", STAMP, Reason.SYMBOLIC_LINK)])
-    assert claim(store) is None
+    assert nothing_to_claim(store)
     assert store.overview().reasons == {FOLDER: {Reason.SYMBOLIC_LINK: 1}}
 
 
-def test_the_attempt_is_counted_by_the_claim_and_survives_a_crash(store: SqliteJobStore, tmp_path: Path):
+def test_the_attempt_is_counted_by_the_claim_and_survives_a_crash(store: SqliteJobStore, tmp_path: Path) -> None:
     queue(store)
     job = claim(store)
     assert (job.attempts, job.state) == (1, JobState.CLAIMED)
@@ -119,7 +126,7 @@ def test_the_attempt_is_counted_by_the_claim_and_survives_a_crash(store: SqliteJ
     assert seen.worker == ME
 
 
-def test_only_the_holder_changes_a_claimed_job(store: SqliteJobStore):
+def test_only_the_holder_changes_a_claimed_job(store: SqliteJobStore) -> None:
     queue(store)
     job = claim(store)
     assert not store.beat(job.id, OTHER, 0.1)
@@ -128,7 +135,7 @@ def test_only_the_holder_changes_a_claimed_job(store: SqliteJobStore):
     assert store.stage(job.id, ME, STAGED)
 
 
-def test_giving_back_returns_the_attempt(store: SqliteJobStore):
+def test_giving_back_returns_the_attempt(store: SqliteJobStore) -> None:
     queue(store)
     job = claim(store)
     assert store.give_back(job.id, ME, None)
@@ -136,16 +143,16 @@ def test_giving_back_returns_the_attempt(store: SqliteJobStore):
     assert (again.id, again.attempts, again.returns) == (job.id, 1, 1)
 
 
-def test_a_deferred_job_waits_for_its_time(store: SqliteJobStore):
+def test_a_deferred_job_waits_for_its_time(store: SqliteJobStore) -> None:
     queue(store)
     job = claim(store, 100.0)
     store.finish(job.id, ME, JobState.DEFERRED, Reason.READ_ERROR, 110.0)
-    assert claim(store, 109.0) is None
+    assert nothing_to_claim(store, 109.0)
     again = claim(store, 110.0)
     assert (again.id, again.attempts) == (job.id, 2)
 
 
-def test_a_deferred_job_is_due_at_once_after_a_reboot(store: SqliteJobStore, tmp_path: Path):
+def test_a_deferred_job_is_due_at_once_after_a_reboot(store: SqliteJobStore, tmp_path: Path) -> None:
     queue(store)
     job = claim(store)
     store.finish(job.id, ME, JobState.DEFERRED, Reason.READ_ERROR, 1e9)
@@ -156,15 +163,16 @@ def test_a_deferred_job_is_due_at_once_after_a_reboot(store: SqliteJobStore, tmp
     assert claim(store, 0.0).id == job.id
 
 
-def test_oldest_first(store: SqliteJobStore):
+def test_oldest_first(store: SqliteJobStore) -> None:
     ids = [queue(store, name) for name in ("c", "a", "b")]
     assert [claim(store).id for _ in range(3)] == ids
 
 
-def test_a_staged_copy_comes_back_as_it_was(store: SqliteJobStore):
+def test_a_staged_copy_comes_back_as_it_was(store: SqliteJobStore) -> None:
     queue(store, "a/\udcff.jpg")
     job = claim(store)
     store.stage(job.id, ME, STAGED)
+    assert store.open_attempts(FOLDER) == {(job.id, 1)}
     (staged,) = store.staged_jobs(FOLDER, 10)
     assert staged.path == "a/\udcff.jpg"
     assert staged.staged == STAGED
@@ -173,17 +181,18 @@ def test_a_staged_copy_comes_back_as_it_was(store: SqliteJobStore):
     assert staged.published == "a/\udcff-2.jpg"
     store.publish(job.id)
     assert state_of(store) == {JobState.PUBLISHED: 1}
-    assert store.open_job_ids(FOLDER) == frozenset()
+    assert store.open_attempts(FOLDER) == frozenset()
 
 
-def test_an_illegal_move_raises_and_changes_nothing(store: SqliteJobStore):
+def test_an_illegal_move_raises_and_changes_nothing(store: SqliteJobStore) -> None:
     job = queue(store)
+    assert job is not None
     with pytest.raises(IllegalMoveError):
-        store.publish(job)  # type: ignore[arg-type]
+        store.publish(job)
     assert state_of(store) == {JobState.QUEUED: 1}
 
 
-def test_two_workers_never_get_the_same_job(tmp_path: Path):
+def test_two_workers_never_get_the_same_job(tmp_path: Path) -> None:
     """Eight threads, each on its own connection, claim 200 jobs."""
     path = tmp_path / "queue.sqlite"
     first = SqliteJobStore(path)
@@ -206,7 +215,7 @@ def test_two_workers_never_get_the_same_job(tmp_path: Path):
     assert len(set(claimed)) == 200
 
 
-def test_the_overview_shows_folders_processes_and_progress(store: SqliteJobStore):
+def test_the_overview_shows_folders_processes_and_progress(store: SqliteJobStore) -> None:
     queue(store)
     job = claim(store)
     store.beat(job.id, ME, 0.25)
@@ -221,7 +230,7 @@ def test_the_overview_shows_folders_processes_and_progress(store: SqliteJobStore
     assert store.overview().processes == ()
 
 
-def test_a_newer_schema_is_refused(tmp_path: Path):
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "queue.sqlite"
     SqliteJobStore(path).close()
     raw = sqlite3.connect(path)
@@ -232,7 +241,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path):
     assert caught.value.reason is Reason.SCHEMA_NEWER
 
 
-def test_a_damaged_queue_is_an_error_with_a_reason(tmp_path: Path):
+def test_a_damaged_queue_is_an_error_with_a_reason(tmp_path: Path) -> None:
     path = tmp_path / "queue.sqlite"
     path.write_bytes(b"this is no database" * 100)
     with pytest.raises(EquipmentError) as caught:
@@ -240,7 +249,7 @@ def test_a_damaged_queue_is_an_error_with_a_reason(tmp_path: Path):
     assert caught.value.reason is Reason.STATE_UNUSABLE
 
 
-def test_a_process_is_known_beyond_its_number():
+def test_a_process_is_known_beyond_its_number() -> None:
     assert is_alive(ME)
     assert not is_alive(OTHER)
     assert not is_alive(replace(ME, boot_id="another boot"))

@@ -17,11 +17,11 @@ def keys_of(model: type[BaseModel]) -> set[str]:
     return set(model.model_fields)
 
 
-def test_the_file_is_valid():
+def test_the_file_is_valid() -> None:
     assert check_settings(DOCUMENT).folder[0].name == "photos"
 
 
-def test_every_table_and_key_stands_in_the_file():
+def test_every_table_and_key_stands_in_the_file() -> None:
     """A key that is added to the settings must be documented, and a documented key must exist."""
     assert set(DOCUMENT) == keys_of(Settings)
     for name, field in Settings.model_fields.items():
@@ -34,7 +34,7 @@ def test_every_table_and_key_stands_in_the_file():
     assert set(DOCUMENT["folder"][0]) == keys_of(FolderSettings) - keys_of(Policy)
 
 
-def test_every_value_in_the_file_is_the_default():
+def test_every_value_in_the_file_is_the_default() -> None:
     """What the file shows is what a missing key means."""
     shown = {key: value for key, value in DOCUMENT.items() if key != "folder"}
     minimal = check_settings({"folder": DOCUMENT["folder"]}).model_dump(mode="json")
@@ -45,7 +45,7 @@ def test_every_value_in_the_file_is_the_default():
     assert shown == defaults
 
 
-def test_every_key_has_a_sentence():
+def test_every_key_has_a_sentence() -> None:
     """Above each key, or a run of keys, stands a comment."""
     explained = False
     for line in TEXT.splitlines():
@@ -57,6 +57,6 @@ def test_every_key_has_a_sentence():
             assert explained, line
 
 
-def test_the_optional_thresholds_are_shown():
+def test_the_optional_thresholds_are_shown() -> None:
     for key in keys_of(ThresholdSettings):
         assert f"# {key} = " in TEXT

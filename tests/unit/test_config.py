@@ -19,7 +19,7 @@ def problems(document: dict[str, Any]) -> list[str]:
     return caught.value.detail.splitlines()
 
 
-def test_a_folder_inherits_the_defaults_and_overrides_single_keys():
+def test_a_folder_inherits_the_defaults_and_overrides_single_keys() -> None:
     settings = check_settings(
         {
             "defaults": {"settle_s": 7.0, "mask": {"style": "solid", "face": {"shape": "rectangle", "growth": 0.5}}},
@@ -36,7 +36,7 @@ def test_a_folder_inherits_the_defaults_and_overrides_single_keys():
     assert settings.folder_named(FolderName("other")) is None
 
 
-def test_all_errors_are_reported_at_once_with_their_keys():
+def test_all_errors_are_reported_at_once_with_their_keys() -> None:
     found = problems(
         {
             "watch": {"rescan_s": "often", "rescn": 3},
@@ -52,11 +52,11 @@ def test_all_errors_are_reported_at_once_with_their_keys():
 
 
 @pytest.mark.parametrize("key", ["defaults", "state", "detection", "limits", "models"])
-def test_unknown_keys_are_refused_in_every_table(key: str):
+def test_unknown_keys_are_refused_in_every_table(key: str) -> None:
     assert problems({key: {"surprise": 1}, "folder": [FOLDER]})[0].startswith(f"{key}.surprise: there is no such key")
 
 
-def test_an_error_in_the_defaults_is_reported_once():
+def test_an_error_in_the_defaults_is_reported_once() -> None:
     assert problems({"defaults": {"settle_s": -1}, "folder": [FOLDER, FOLDER | {"name": "b"}]})[0].startswith(
         "defaults.settle_s:"
     )
@@ -72,11 +72,11 @@ def test_an_error_in_the_defaults_is_reported_once():
         ({"name": "photos", "inbound": "/i", "outbound": "/o"}, 'folder.1.name: "photos" stands twice'),
     ],
 )
-def test_s32_overlapping_folders_are_refused(second: dict[str, str], expected: str):
+def test_s32_overlapping_folders_are_refused(second: dict[str, str], expected: str) -> None:
     assert any(line.startswith(expected) for line in problems({"folder": [FOLDER, second]}))
 
 
-def test_s32_overlap_through_a_symbolic_link_is_found(tmp_path: Path):
+def test_s32_overlap_through_a_symbolic_link_is_found(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "alias").symlink_to(tmp_path / "in")
     folder = {"name": "a", "inbound": str(tmp_path / "in"), "outbound": str(tmp_path / "alias" / "out")}
@@ -88,12 +88,12 @@ def test_s32_overlap_through_a_symbolic_link_is_found(tmp_path: Path):
     [{"name": "Bad Name"}, {"output_mode": "640"}, {"classes": []}, {"classes": ["face", "face"]},
      {"classes": ["dog"]}, {"thresholds": {"face": 1.5}}, {"mask": {"face": {"growth": -1, "shape": "ellipse"}}}],
 )  # fmt: skip
-def test_bad_values_name_their_key(value: dict[str, Any]):
+def test_bad_values_name_their_key(value: dict[str, Any]) -> None:
     (line,) = problems({"folder": [FOLDER | value]})
     assert line.startswith(f"folder.0.{next(iter(value))}")
 
 
-def test_no_folder_is_an_error_that_says_what_to_add():
+def test_no_folder_is_an_error_that_says_what_to_add() -> None:
     assert problems({}) == ["folder: add at least one [[folder]] table"]
     assert problems({"folder": []}) == ["folder: add at least one [[folder]] table"]
 
@@ -101,7 +101,7 @@ def test_no_folder_is_an_error_that_says_what_to_add():
 @pytest.mark.parametrize(
     ("content", "text"), [(b"a = ", "not valid TOML"), (b"\xff", "not UTF-8"), (None, "no such file")]
 )
-def test_a_file_that_can_not_be_read_is_a_clear_error(tmp_path: Path, content: bytes | None, text: str):
+def test_a_file_that_can_not_be_read_is_a_clear_error(tmp_path: Path, content: bytes | None, text: str) -> None:
     path = tmp_path / "blurd.toml"
     if content is not None:
         path.write_bytes(content)
@@ -109,12 +109,12 @@ def test_a_file_that_can_not_be_read_is_a_clear_error(tmp_path: Path, content: b
         load_settings(path)
 
 
-def test_exit_codes_are_distinct():
+def test_exit_codes_are_distinct() -> None:
     assert len(set(EXIT_CODES.values())) == len(EXIT_CODES)
     assert min(EXIT_CODES.values()) >= 10
 
 
-def test_the_settings_hash_follows_what_shapes_a_copy():
+def test_the_settings_hash_follows_what_shapes_a_copy() -> None:
     def digest(**changes: Any) -> str:
         return check_settings({"folder": [FOLDER | changes]}).folder[0].hash
 

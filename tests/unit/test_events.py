@@ -17,18 +17,18 @@ from blurd.events import EVENTS, Event, JobPublished, JobRejected, Part
 from blurd.records import FolderName
 
 
-def test_the_list_is_closed_and_whole():
+def test_the_list_is_closed_and_whole() -> None:
     declared = {item for item in vars(events).values() if isinstance(item, type) and issubclass(item, Event)} - {Event}
     assert declared == set(EVENTS)
 
 
-def test_names_and_message_ids_are_unique():
+def test_names_and_message_ids_are_unique() -> None:
     assert len({event.name for event in EVENTS}) == len(EVENTS)
     assert len({event.message_id() for event in EVENTS}) == len(EVENTS)
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
-def test_no_field_is_declared_as_text(event: type[Event]):
+def test_no_field_is_declared_as_text(event: type[Event]) -> None:
     """Numbers, truth values, enumerations and folder names only."""
     hints = typing.get_type_hints(event)
     for item in dataclasses.fields(event):
@@ -37,20 +37,20 @@ def test_no_field_is_declared_as_text(event: type[Event]):
         assert kind is not str
 
 
-def test_text_in_a_field_is_refused_when_made():
+def test_text_in_a_field_is_refused_when_made() -> None:
     with pytest.raises(TypeError):
         JobPublished("B-AB 1234.jpg", FolderName("photos"))  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         JobPublished(1, "Erika Mustermann")  # type: ignore[arg-type]
 
 
-def test_a_folder_name_is_short_and_plain():
+def test_a_folder_name_is_short_and_plain() -> None:
     for text in ("B-AB 1234", "Photos", "a/b", "", "x" * 40, "a\n"):
         with pytest.raises(ValueError, match="folder's name"):
             FolderName(text)
 
 
-def test_a_line_is_one_json_object():
+def test_a_line_is_one_json_object() -> None:
     stream = io.StringIO()
     EventLog(Part.WORK, stream).emit(JobRejected(7, FolderName("photos"), Reason.DAMAGED))
     line = json.loads(stream.getvalue())
@@ -59,7 +59,7 @@ def test_a_line_is_one_json_object():
     assert line["message_id"] == JobRejected.message_id()
 
 
-def test_what_libraries_say_is_reduced_to_a_severity():
+def test_what_libraries_say_is_reduced_to_a_severity() -> None:
     stream = io.StringIO()
     log = EventLog(Part.WORK, stream)
     root = logging.getLogger()
@@ -72,7 +72,8 @@ def test_what_libraries_say_is_reduced_to_a_severity():
             warnings.simplefilter("always")
             warnings.warn("Erika Mustermann", stacklevel=1)
     finally:
-        root.handlers[:], _ = handlers, root.setLevel(level)
+        root.handlers[:] = handlers
+        root.setLevel(level)
         logging.captureWarnings(capture=False)
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert "Mustermann" not in stream.getvalue()
@@ -80,7 +81,7 @@ def test_what_libraries_say_is_reduced_to_a_severity():
     assert 1 <= len(lines) <= LIBRARY_LIMIT
 
 
-def test_an_internal_error_shows_a_line_and_no_text():
+def test_an_internal_error_shows_a_line_and_no_text() -> None:
     stream = io.StringIO()
     log = EventLog(Part.WORK, stream)
     try:

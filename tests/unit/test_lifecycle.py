@@ -18,7 +18,7 @@ LEGAL = {
 
 @pytest.mark.parametrize("current", JobState)
 @pytest.mark.parametrize("target", JobState)
-def test_a_move_is_legal_or_raises(current: JobState, target: JobState):
+def test_a_move_is_legal_or_raises(current: JobState, target: JobState) -> None:
     if (current, target) in LEGAL:
         assert move(current, target) is target
     else:
@@ -26,11 +26,11 @@ def test_a_move_is_legal_or_raises(current: JobState, target: JobState):
             move(current, target)
 
 
-def test_every_state_stands_in_the_table():
+def test_every_state_stands_in_the_table() -> None:
     assert set(MOVES) == set(JobState)
 
 
-def test_an_unfinished_job_can_reach_an_outcome():
+def test_an_unfinished_job_can_reach_an_outcome() -> None:
     """From every unfinished state, published and vanished can be reached: no state is a trap."""
     for state in UNFINISHED:
         reached, frontier = {state}, [state]
@@ -41,5 +41,5 @@ def test_an_unfinished_job_can_reach_an_outcome():
         assert {JobState.PUBLISHED, JobState.VANISHED} <= reached
 
 
-def test_a_published_job_never_changes():
+def test_a_published_job_never_changes() -> None:
     assert MOVES[JobState.PUBLISHED] == frozenset()

@@ -13,7 +13,7 @@ from blurd.core.naming import (
     copy_path,
     fits,
     is_temporary,
-    job_of_staged_name,
+    parse_staged_name,
     staged_name,
 )
 
@@ -24,12 +24,12 @@ from blurd.core.naming import (
      ".syncthing.a.jpg.tmp", "~syncthing~a.jpg", ".nfs0001", ".smbdeleteAAA", "._a.jpg", "thumbs.db", "Desktop.ini",
      ".DS_Store", "@eaDir", "NVR_STANDBY_1.dav"],
 )  # fmt: skip
-def test_temporary_names_are_not_taken(name: str):
+def test_temporary_names_are_not_taken(name: str) -> None:
     assert is_temporary(name, TEMPORARY_NAMES)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "part.jpg", "tmp", "-rf.jpg", "a.tmp.jpg", "eaDir", "~.jpg"])
-def test_other_names_are_taken(name: str):
+def test_other_names_are_taken(name: str) -> None:
     assert not is_temporary(name, TEMPORARY_NAMES)
 
 
@@ -46,31 +46,31 @@ def test_other_names_are_taken(name: str):
         ("a.b/c", ".png", "a.b/c.png"),
     ],
 )
-def test_a_copy_mirrors_the_source_and_names_its_format(source: str, written: str, expected: str):
+def test_a_copy_mirrors_the_source_and_names_its_format(source: str, written: str, expected: str) -> None:
     assert copy_path(source, written) == expected
 
 
-def test_collisions_are_counted():
+def test_collisions_are_counted() -> None:
     assert list(islice(candidates("x/a.jpg"), 3)) == ["x/a.jpg", "x/a-2.jpg", "x/a-3.jpg"]
     assert list(islice(candidates("a.b/c"), 2)) == ["a.b/c", "a.b/c-2"]
 
 
-def test_a_name_must_leave_room_for_the_number():
+def test_a_name_must_leave_room_for_the_number() -> None:
     assert fits("ü" * 100 + ".jpg")
     assert not fits("a" * 255)
     assert not fits("ü" * 126)
     assert fits("long/" * 100 + "a.jpg")
 
 
-def test_undecodable_bytes_count_one_each():
+def test_undecodable_bytes_count_one_each() -> None:
     assert byte_length(b"\xff\xfe.jpg".decode("utf-8", "surrogateescape")) == 6
 
 
 @given(st.integers(1, 2**62), st.integers(1, 20))
-def test_a_staged_name_tells_its_job(job: int, attempt: int):
-    assert job_of_staged_name(staged_name(job, attempt)) == job
+def test_a_staged_name_tells_its_job(job: int, attempt: int) -> None:
+    assert parse_staged_name(staged_name(job, attempt)) == (job, attempt)
 
 
 @pytest.mark.parametrize("name", ["job-1.staged", "job-x-1.staged", "once-1-1.staged", "job-1-1.jpg", "job-²-1.staged"])
-def test_a_foreign_name_in_staging_is_not_ours(name: str):
-    assert job_of_staged_name(name) is None
+def test_a_foreign_name_in_staging_is_not_ours(name: str) -> None:
+    assert parse_staged_name(name) is None

@@ -14,6 +14,7 @@ DIAGNOSTICS: `InputError` for what lies in inbound, `EquipmentError` for what is
 import ctypes
 import errno
 import fcntl
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ _RESOLVE_SAFELY = _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLIN
 _RENAME_NOREPLACE = 1
 _NO_LINK_ERRORS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 _TRIES_PER_OPEN = 16
+_BLOCK = 1 << 20
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -160,6 +162,22 @@ def fully_allocated(file: BinaryIO) -> bool | None:
         return None
     os.lseek(file.fileno(), 0, os.SEEK_SET)
     return hole >= status.st_size
+
+
+def sha256_of(file: BinaryIO) -> str:
+    """SHA-256 of a file's whole content, in hexadecimal; leaves the position at the start."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while block := file.read(_BLOCK):
+        digest.update(block)
+    file.seek(0)
+    return digest.hexdigest()
+
+
+def size_of(file: BinaryIO) -> int:
+    """Length of a file's content in bytes, what is still in its buffer included."""
+    file.flush()
+    return os.fstat(file.fileno()).st_size
 
 
 class FileReader:

@@ -196,13 +196,13 @@ class SqliteJobStore:
             self._connection.execute("UPDATE job SET published = NULL WHERE id = ?", (job,))
             self._move(self._row(job), state, reason)
 
-    def open_job_ids(self, folder: FolderName) -> frozenset[JobId]:
-        """See `JobStore.open_job_ids`."""
+    def open_attempts(self, folder: FolderName) -> frozenset[tuple[JobId, int]]:
+        """See `JobStore.open_attempts`."""
         with _translated("list open jobs"):
             rows = self._connection.execute(
-                "SELECT id FROM job WHERE folder = ? AND state IN ('claimed', 'staged')", (folder,)
+                "SELECT id, attempts FROM job WHERE folder = ? AND state IN ('claimed', 'staged')", (folder,)
             ).fetchall()
-        return frozenset(JobId(row["id"]) for row in rows)
+        return frozenset((JobId(row["id"]), row["attempts"]) for row in rows)
 
     # -- the status ---------------------------------------------------------------------------------------------------
 

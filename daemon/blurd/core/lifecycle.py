@@ -11,8 +11,8 @@
 Recovery, for each state, at start and whenever a process died
 * queued: nothing to do; the next free worker claims it.
 * claimed: where the worker is gone (other boot, no such process, or its number belongs to a later process) the job
-  is deferred with `worker_died`, or failed after the last attempt; after a reboot it goes back to queued and the attempt
-  is given back. Its staged files carry the job's number and are removed.
+  is deferred with `worker_died`, or failed after the last attempt; after a reboot it goes back to queued and the
+  attempt is given back. Its staged files carry the job's number and are removed.
 * staged: the publisher goes on. It wrote down the name before linking; a staged file that is already linked there is
   recognised (same inode, or same SHA-256 where the link was a rename) and not published again. A staged file that is
   lost sends the job back to queued.

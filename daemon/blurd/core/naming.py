@@ -7,6 +7,7 @@ Invariants
 """
 
 import fnmatch
+import re
 from collections.abc import Iterator, Sequence
 
 MAX_NAME_BYTES = 255
@@ -34,6 +35,8 @@ TEMPORARY_NAMES: tuple[str, ...] = (
     "NVR_STANDBY_*",
 )
 """Default patterns of names (of files and folders) that are not taken: temporary, hidden, or other systems' litter."""
+
+_STAGED_NAME = re.compile(r"job-([0-9]+)-([0-9]+)\.staged")
 
 _EQUIVALENT_SUFFIXES: tuple[frozenset[str], ...] = (
     frozenset({".jpg", ".jpeg", ".jpe", ".jfif"}),
@@ -95,12 +98,10 @@ def staged_name(job: int, attempt: int) -> str:
     return f"job-{job}-{attempt}.staged"
 
 
-def job_of_staged_name(name: str) -> int | None:
-    """The job that a staged file belongs to; None for a name that is not ours."""
-    parts = name.removesuffix(".staged").split("-")
-    if not name.endswith(".staged") or len(parts) != 3 or parts[0] != "job":  # noqa: PLR2004
-        return None
-    return int(parts[1]) if parts[1].isascii() and parts[1].isdigit() else None
+def parse_staged_name(name: str) -> tuple[int, int] | None:
+    """The job and the attempt that a staged file belongs to; None for a name that is not ours."""
+    found = _STAGED_NAME.fullmatch(name)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def _same_meaning(suffix: str, written: str) -> bool:

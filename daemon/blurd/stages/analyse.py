@@ -6,11 +6,13 @@ Invariant: there is one observation for each frame that the source has, in order
 from collections.abc import Callable
 
 from blurd.errors import InputError, Reason
-from blurd.ports import Detector, MediaSource
+from blurd.ports import Detector, FrameT, MediaSource
 from blurd.records import FrameObservation
 
 
-def analyse(source: MediaSource, detector: Detector, progress: Callable[[float], None]) -> tuple[FrameObservation, ...]:
+def analyse(
+    source: MediaSource[FrameT], detector: Detector, progress: Callable[[float], None]
+) -> tuple[FrameObservation, ...]:
     """What the detector sees in each frame of the source."""
     observations: list[FrameObservation] = []
     for frame in source.frames():

@@ -10,10 +10,9 @@ Invariants
 * A lost staged file sends the job back to the queue.
 """
 
-import hashlib
 from collections.abc import Mapping
 
-from blurd.adapters.files import InboundFolder, OutboundFolder, stamp_of
+from blurd.adapters.files import InboundFolder, OutboundFolder, sha256_of, stamp_of
 from blurd.adapters.host import wall_clock
 from blurd.adapters.ledger import Ledger, ReceiptValue
 from blurd.errors import Reason
@@ -94,7 +93,7 @@ def _is_linked(outbound: OutboundFolder, job: Job, staged: StagedCopy) -> bool:
     if found is None:
         return False
     with found:
-        return hashlib.file_digest(found, "sha256").hexdigest() == staged.sha256
+        return sha256_of(found) == staged.sha256
 
 
 def _lost(inbound: InboundFolder, outbound: OutboundFolder, job: Job, staged: StagedCopy) -> JobState | None:

@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from blurd.errors import InputError, Reason
-from blurd.ports import Frame, MediaSource
+from blurd.ports import FrameT, MediaSource
 from blurd.records import Timeline
 
 
-def render(source: MediaSource, timeline: Timeline, target: BinaryIO) -> None:
+def render(source: MediaSource[FrameT], timeline: Timeline, target: BinaryIO) -> None:
     """Write the masked copy to `target`."""
     source.write(_masked(source, timeline), target)
     target.flush()
 
 
-def _masked(source: MediaSource, timeline: Timeline) -> Iterator[Frame]:
+def _masked(source: MediaSource[FrameT], timeline: Timeline) -> Iterator[FrameT]:
     count = 0
     for frame in source.frames():
         if frame.index != count or count >= len(timeline.frames):

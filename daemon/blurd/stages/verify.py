@@ -15,7 +15,7 @@ from typing import BinaryIO
 from blurd.core.geometry import coverage
 from blurd.core.timeline import MaskRules
 from blurd.errors import EquipmentError, InputError, Reason
-from blurd.ports import Detector, MediaCodec, MediaSource
+from blurd.ports import Detector, FrameT, MediaCodec, MediaSource
 from blurd.records import Detection, Mask, Timeline
 
 COVERED_SHARE = 0.9
@@ -26,7 +26,7 @@ Leaks = tuple[tuple[Detection, ...], ...]
 
 
 def verify(
-    source: MediaSource,
+    source: MediaSource[FrameT],
     timeline: Timeline,
     copy: BinaryIO,
     codec: MediaCodec,

@@ -1,0 +1,80 @@
+"""HTML pages for the file of an assessment: one self-contained page, plots as inline SVG, no script, no link out.
+
+matplotlib draws, Jinja fills the template in; text is escaped.
+"""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+import matplotlib as mpl
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+_COLOURS = ("#0b5fa5", "#c2410c", "#15803d")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One curve: what it shows, and its points."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A diagram with named axes; `marker_x` draws a vertical line, `percent` shows y as shares of 1."""
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: Sequence[Line]
+    marker_x: float | None = None
+    percent: bool = True
+
+
+def line_plot(plot: Plot) -> Markup:
+    """The diagram as inline SVG."""
+    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    for line, colour in zip(plot.lines, _COLOURS, strict=False):
+        axes.plot(line.x, line.y, label=line.label, color=colour, linewidth=1.8)
+    if plot.marker_x is not None:
+        axes.axvline(plot.marker_x, color="#555555", linestyle=":", linewidth=1.2, label="threshold in force")
+    axes.set(title=plot.title, xlabel=plot.x_label, ylabel=plot.y_label)
+    axes.set_ylim(bottom=0.0, top=1.02 if plot.percent else None)
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8)
+    return _svg(figure)
+
+
+def bar_plot(title: str, y_label: str, bars: Mapping[str, float]) -> Markup:
+    """Bars of shares 0..1, each with its value."""
+    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    drawn = axes.bar(list(bars), list(bars.values()), color=_COLOURS[0], width=0.6)
+    axes.bar_label(drawn, fmt="%.3f", fontsize=8)
+    axes.set(title=title, ylabel=y_label)
+    axes.set_ylim(0.0, 1.1)
+    return _svg(figure)
+
+
+def render(template: str, filters: Mapping[str, Callable[..., str]], **values: Any) -> str:
+    """Fill in one of the package's templates; `filters` format values in it."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("blurd"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    environment.filters.update(filters)
+    return environment.get_template(template).render(**values)
+
+
+def _svg(figure: Figure) -> Markup:
+    stream = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "blurd", "font.family": "sans-serif"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    text = stream.getvalue()
+    return Markup(text[text.index("<svg") :])  # noqa: S704  drawn here, from numbers and our own labels

@@ -1,0 +1,390 @@
+"""The whole appliance as a user starts it: real processes, real pictures, nothing replaced.
+
+One `blurd run` serves all tests of this module; each uses names of its own.
+"""
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blurd.adapters.files import stamp_of
+from blurd.adapters.store import SqliteJobStore
+from blurd.config import load_settings
+from blurd.status import as_json
+from media import astronaut
+
+PATIENCE_S = 120.0
+TELLING = "B-AB 1234 Erika Mustermann"
+
+
+def settings_text(root: Path, **folder: object) -> str:
+    lines = [f"{key} = {json.dumps(value)}" for key, value in folder.items()]
+    return "\n".join(
+        [
+            f'[state]\ndirectory = "{root}/state"',
+            f'[models]\ncache = "{root}/cache"',
+            "[work]\nretry_first_s = 0.2",
+            "[watch]\nrescan_s = 2.0",
+            f'[[folder]]\nname = "photos"\ninbound = "{root}/in"\noutbound = "{root}/out"\nsettle_s = 0.3',
+            *lines,
+        ]
+    )
+
+
+def scene(faces: int = 2, size: tuple[int, int] = (1200, 800)) -> Image.Image:
+    """The astronaut, `faces` times, on a plain ground."""
+    picture = Image.new("RGB", size, (90, 110, 130))
+    portrait = Image.fromarray(astronaut())
+    for number in range(faces):
+        picture.paste(portrait.resize((500, 500)), (50 + 560 * number, 150))
+    return picture
+
+
+def jpeg(faces: int = 2, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    scene(faces).save(stream, "JPEG", quality=92, **options)
+    return stream.getvalue()
+
+
+class Appliance:
+    """A running `blurd run` and its folders."""
+
+    def __init__(self, root: Path, **folder: object) -> None:
+        self.root = root
+        for name in ("in", "out"):
+            (root / name).mkdir(parents=True, exist_ok=True)
+        self.config = root / "blurd.toml"
+        self.config.write_text(settings_text(root, **folder))
+        self.log = root / "log.jsonl"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "blurd", "--config", str(self.config), "run"], stdout=log, stderr=log
+            )
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def blurd(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "blurd", "--config", str(self.config), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    def status(self) -> dict[str, Any]:
+        """What `blurd status --json` says of the folder, without starting a process for it."""
+        settings = load_settings(self.config)
+        store = SqliteJobStore(settings.queue_path)
+        try:
+            folder: dict[str, Any] = as_json(settings, store.overview())["folders"]["photos"]
+        finally:
+            store.close()
+        return folder
+
+    def drop(self, name: str, content: bytes) -> Path:
+        """Write beside the folder, then move in: complete at once."""
+        target = self.root / "in" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.root / "dropping"
+        partial.write_bytes(content)
+        partial.rename(target)
+        return target
+
+    def wait(self, condition: Callable[[], Any], what: str) -> Any:
+        deadline_s = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline_s:
+            if result := condition():
+                return result
+            time.sleep(0.1)
+        raise AssertionError(f"{what}: {self.log.read_text()[-3000:]}")
+
+    def copy(self, name: str) -> Path:
+        path = self.root / "out" / name
+        self.wait(path.exists, f"a copy of {name}")
+        return path
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [line for line in lines if line["event"] == name]
+
+
+@pytest.fixture(scope="module")
+def appliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
+    made = Appliance(tmp_path_factory.mktemp("appliance"))
+    made.start()
+    yield made
+    assert made.stop() == 0
+
+
+def decode(path: Path) -> Image.Image:
+    """A picture, wholly read; raises where it is damaged."""
+    with Image.open(path) as picture:
+        picture.load()
+        return picture.copy()
+
+
+def rough(pixels: Any) -> float:
+    """Detail in a piece of a picture: mean step between neighbouring pixels."""
+    return float(np.abs(np.diff(np.asarray(pixels, np.float32), axis=0)).mean())
+
+
+def test_a_photo_comes_out_with_its_faces_blurred(appliance: Appliance) -> None:
+    original = jpeg(exif=exif())
+    source = appliance.drop("trip/day 1/two faces.jpg", original)
+    copy = appliance.copy("trip/day 1/two faces.jpg")
+    before, after = scene(), decode(copy)
+    assert after.size == before.size
+    for left in (50, 610):
+        face = (left + 175, 210, left + 275, 340)  # the astronaut's face in the photo, at this scale
+        assert rough(after.crop(face)) < 0.4 * rough(before.crop(face))
+        rocket = (left + 330, 300, left + 480, 450)
+        assert rough(after.crop(rocket)) > 0.8 * rough(before.crop(rocket))
+    assert source.read_bytes() == original
+    assert TELLING.encode() not in copy.read_bytes()
+    assert not after.getexif()
+
+
+def exif() -> Image.Exif:
+    made = Image.Exif()
+    made[0x010E] = TELLING
+    return made
+
+
+def test_a_picture_without_faces_is_published_too(appliance: Appliance) -> None:
+    appliance.drop("empty room.png", _png(Image.new("RGB", (64, 48), "navy")))
+    assert decode(appliance.copy("empty room.png")).getpixel((5, 5)) == (0, 0, 128)
+
+
+def _png(picture: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_a_file_written_slowly_is_taken_when_it_is_complete(appliance: Appliance) -> None:
+    content = jpeg(1)
+    path = appliance.root / "in" / "slow.jpg"
+    with path.open("wb") as writer:
+        for start in range(0, len(content), len(content) // 8):
+            writer.write(content[start : start + len(content) // 8])
+            writer.flush()
+            time.sleep(0.2)
+            assert not (appliance.root / "out" / "slow.jpg").exists()
+    assert decode(appliance.copy("slow.jpg")).size == (1200, 800)
+
+
+def test_bad_input_ends_in_a_stated_verdict(appliance: Appliance) -> None:
+    """Not an image, truncated, a program, a web page: rejected with a reason, originals untouched, nothing out."""
+    bad = {
+        "notes.jpg": b"just some text\n" * 50,
+        "program.jpg": b"\x7fELF" + bytes(2000),
+        "page.png": b"<!doctype html><html><body>hello</body></html>",
+        "broken.png": _broken_png(),
+        "animation.gif": _gif(),
+    }
+    for name, content in bad.items():
+        appliance.drop("bad/" + name, content)
+    appliance.wait(lambda: appliance.status()["rejected"] >= len(bad), "five rejections")
+    reasons = appliance.status()["reasons"]
+    assert reasons["unknown_format"] == 3
+    assert set(reasons) <= {"unknown_format", "damaged", "unsupported_format", "animated"}
+    for name, content in bad.items():
+        assert (appliance.root / "in" / "bad" / name).read_bytes() == content
+    assert not (appliance.root / "out" / "bad").exists()
+    text = appliance.blurd("status")
+    assert text.returncode == 1
+    assert "unknown_format" in text.stdout
+    assert "whatever the name says" in " ".join(text.stdout.split())
+
+
+def _broken_png() -> bytes:
+    content = bytearray(_png(scene(1)))
+    for position in range(2000, len(content) - 100, 997):
+        content[position] ^= 0x55
+    return bytes(content)
+
+
+def _gif() -> bytes:
+    stream = io.BytesIO()
+    frames = [Image.new("L", (20, 20), shade) for shade in (0, 200)]
+    frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:])
+    return stream.getvalue()
+
+
+def test_s07_a_new_version_under_the_same_name_gets_its_own_copy(appliance: Appliance) -> None:
+    appliance.drop("again.png", _png(Image.new("RGB", (40, 40), "red")))
+    appliance.copy("again.png")
+    appliance.drop("again.png", _png(Image.new("RGB", (41, 40), "blue")))
+    assert decode(appliance.copy("again-2.png")).size == (41, 40)
+    assert decode(appliance.root / "out" / "again.png").size == (40, 40)
+
+
+def test_s37_a_killed_worker_is_replaced_and_the_job_done(appliance: Appliance) -> None:
+    """SIGKILL in the middle of a job: the attempt counts, the next worker finishes it."""
+    done = {event["job"] for event in appliance.events("job_claimed")}
+    stream = io.BytesIO()
+    scene(2).resize((2400, 1600)).save(stream, "JPEG", quality=85)
+    appliance.drop("large.jpg", stream.getvalue())
+    appliance.wait(lambda: {event["job"] for event in appliance.events("job_claimed")} - done, "a claim")
+    worker = appliance.events("process_started")[-1]
+    workers = [event["pid"] for event in appliance.events("process_started") if event["part"] == "work"]
+    assert worker
+    os.kill(workers[-1], signal.SIGKILL)
+    appliance.copy("large.jpg")
+    assert appliance.events("job_recovered")
+    claims = [event for event in appliance.events("job_claimed") if event["job"] not in done]
+    assert [event["attempt"] for event in claims][-1] == 2
+
+
+def test_p5_no_name_and_nothing_from_a_file_reaches_the_log(appliance: Appliance) -> None:
+    """Promise 5, driven with telling names through success and failure."""
+    appliance.drop(f"{TELLING}/{TELLING}.jpg", jpeg(1, exif=exif()))
+    appliance.drop(f"{TELLING}/{TELLING} broken.jpg", jpeg(1)[:-4000] + TELLING.encode())
+    appliance.drop(f"{TELLING}/{TELLING}.txt", TELLING.encode() * 100)
+    (appliance.root / "in" / TELLING / f"{TELLING} link.jpg").symlink_to("/etc/passwd")
+    os.mkfifo(appliance.root / "in" / TELLING / f"{TELLING} pipe.jpg")
+    appliance.copy(f"{TELLING}/{TELLING}.jpg")
+    before = appliance.status()
+    appliance.wait(lambda: {"symbolic_link", "not_regular"} <= set(appliance.status()["reasons"]), "refusals")
+    assert before["published"] >= 1
+    outputs = [
+        appliance.log.read_text(),
+        (appliance.root / "state" / "receipts.jsonl").read_text(),
+        appliance.blurd("status").stdout,
+        appliance.blurd("status", "--json").stdout,
+    ]
+    for output in outputs:
+        for word in ("Erika", "Mustermann", "1234", "two faces", "passwd"):
+            assert word not in output
+    known = {"time", "event", "level", "message_id"}
+    for line in outputs[0].splitlines():
+        for key, value in json.loads(line).items():
+            assert key in known or not isinstance(value, str) or len(value) < 33
+
+
+def test_p3_nothing_half_made_was_ever_visible(appliance: Appliance) -> None:
+    """Everything in outbound decodes, and staging is emptied when nothing runs."""
+    appliance.wait(lambda: not any(appliance.status()[key] for key in ("queued", "running", "staged")), "an idle queue")
+    appliance.wait(lambda: not list((appliance.root / "out" / ".blurd").iterdir()), "an empty staging folder")
+    copies = [path for path in (appliance.root / "out").rglob("*") if path.is_file()]
+    assert copies
+    for path in copies:
+        assert ".blurd" not in path.parts
+        decode(path)
+
+
+def test_s42_a_second_blurd_on_the_same_state_ends(appliance: Appliance) -> None:
+    result = appliance.blurd("watch")
+    assert result.returncode == 15
+    assert "Another blurd uses this state directory" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_p1_every_file_is_accounted_for(appliance: Appliance) -> None:
+    """Promise 1: published, rejected or waiting, and nothing else."""
+    status = appliance.status()
+    files = [path for path in (appliance.root / "in").rglob("*") if not path.is_dir() or path.is_symlink()]
+    ended = status["published"] + status["rejected"] + status["failed"]
+    waiting = status["settling"] + status["queued"] + status["running"] + status["retrying"] + status["staged"]
+    replaced = 1  # again.png
+    assert ended + waiting == len(files) + replaced
+
+
+def test_s40_a_stop_gives_the_job_back_and_a_restart_does_it(tmp_path: Path) -> None:
+    made = Appliance(tmp_path)
+    stream = io.BytesIO()
+    scene(2).resize((2400, 1600)).save(stream, "JPEG", quality=85)
+    made.drop("large.jpg", stream.getvalue())
+    made.start()
+    made.wait(lambda: made.log.exists() and made.events("job_claimed"), "a claim")
+    assert made.stop() == 0
+    assert made.events("job_returned")
+    assert made.status()["queued"] == 1
+    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
+    made.start()
+    made.copy("large.jpg")
+    assert made.stop() == 0
+    assert made.events("job_claimed")[-1]["attempt"] == 1
+
+
+@pytest.mark.parametrize(("damage", "code", "text"), [("missing", 11, "model is missing"), ("wrong", 12, "manifest")])
+def test_s44_without_the_right_model_nothing_comes_out(tmp_path: Path, damage: str, code: int, text: str) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(Path(__file__).parents[2] / "models", models, ignore=shutil.ignore_patterns("training"))
+    (binary,) = (models / "face").glob("*.bin")
+    if damage == "missing":
+        binary.unlink()
+    else:
+        content = bytearray(binary.read_bytes())
+        content[len(content) // 2] ^= 1
+        binary.write_bytes(bytes(content))
+    made = Appliance(tmp_path)
+    made.config.write_text(made.config.read_text().replace("[models]", f'[models]\ndirectory = "{models}"'))
+    made.drop("a.jpg", jpeg(1))
+    result = made.blurd("run")
+    assert result.returncode == code
+    assert text in result.stderr
+    assert "Traceback" not in result.stderr
+    assert list((tmp_path / "out").rglob("*.jpg")) == []
+
+
+def test_s28_a_full_outbound_pauses_and_resumes(tmp_path: Path) -> None:
+    """The reserve is larger than any disk; then it is not. No attempt is spent meanwhile."""
+    made = Appliance(tmp_path, reserve_mebibytes=1 << 40)
+    made.drop("a.jpg", jpeg(1))
+    made.start()
+    made.wait(lambda: made.log.exists() and made.events("job_queued"), "a queued job")
+    time.sleep(3)
+    assert made.events("job_claimed") == []
+    assert made.stop() == 0
+    made.config.write_text(settings_text(tmp_path))
+    made.start()
+    made.copy("a.jpg")
+    assert made.events("job_claimed")[-1]["attempt"] == 1
+    assert made.stop() == 0
+
+
+def test_s24_a_missing_inbound_pauses_the_folder_and_judges_nothing(tmp_path: Path) -> None:
+    made = Appliance(tmp_path)
+    made.start()
+    made.drop("a.jpg", jpeg(1))
+    made.copy("a.jpg")
+    (tmp_path / "in").rename(tmp_path / "unmounted")
+    made.wait(lambda: made.events("folder_paused"), "a pause")
+    assert made.status()["paused"] == "inbound_missing"
+    (tmp_path / "unmounted").rename(tmp_path / "in")
+    made.wait(lambda: made.events("folder_resumed"), "a resumption")
+    made.drop("b.jpg", jpeg(1))
+    made.copy("b.jpg")
+    assert made.status()["published"] == 2
+    assert made.stop() == 0
+
+
+def test_the_stamp_of_a_file_outlives_a_restart(tmp_path: Path) -> None:
+    """A published original that is still there is not taken again after a restart."""
+    made = Appliance(tmp_path)
+    source = made.drop("a.jpg", jpeg(1))
+    made.start()
+    made.copy("a.jpg")
+    assert made.stop() == 0
+    before = stamp_of(source.stat())
+    made.start()
+    made.wait(lambda: len(made.events("folder_watched")) == 2, "a second start")
+    time.sleep(2)
+    assert made.stop() == 0
+    assert stamp_of(source.stat()) == before
+    assert len(made.events("job_queued")) == 1
