@@ -82,7 +82,7 @@ def treat(
             render(source, timeline, target)
         progress(0.75)
         with watch.stage("verify"):
-            leaks = verify(source, timeline, target, codec, detector, rules)
+            leaks = verify(source, observations, timeline, target, codec, detector, rules)
         progress(0.95)
         if not any(leaks):
             return Treatment(

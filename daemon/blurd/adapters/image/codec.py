@@ -1,0 +1,104 @@
+"""The codec of still images: opens sources of any format by their content, writes copies, and proves outputs.
+
+Invariants
+* What a file is, is read from its content (`core/containers`), never from a name.
+* `open` decodes nothing; the limits on bytes, pixels and pages are checked before any pixel is.
+* A source holds its file in memory, so a source that is replaced on disk does not change under the passes.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import BinaryIO, Self
+
+from blurd.adapters.image import compare, guard
+from blurd.adapters.image.bmp import BmpDocument
+from blurd.adapters.image.document import SUFFIXES, Document, ImageLimits
+from blurd.adapters.image.heif import HeifDocument
+from blurd.adapters.image.jpeg import JpegDocument
+from blurd.adapters.image.pixels import Picture
+from blurd.adapters.image.png import PngDocument
+from blurd.adapters.image.tiff import TiffDocument
+from blurd.adapters.image.webp import WebpDocument
+from blurd.core import containers
+from blurd.core.containers import BytesReader, Format
+from blurd.errors import InputError, Reason
+from blurd.records import Mask, MediaFacts, MediaKind, RgbPicture
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFrame:
+    """One page of an image, decoded and upright."""
+
+    picture: Picture
+    index: int = 0
+    time_s: float = 0.0
+
+    def rgb(self) -> RgbPicture:
+        """What the detectors see."""
+        return self.picture.rgb()
+
+    def masked(self, masks: Sequence[Mask]) -> Self:
+        """A copy with the masks drawn in; this frame where there are none."""
+        return replace(self, picture=self.picture.masked(masks)) if masks else self
+
+
+class ImageSource:
+    """An opened image; `MediaSource` for still images."""
+
+    def __init__(self, document: Document, code: Format) -> None:
+        self._document = document
+        self.facts = self._facts(code)
+        self.output_facts = self._facts(document.written)
+
+    def _facts(self, code: Format) -> MediaFacts:
+        document = self._document
+        return MediaFacts(MediaKind.IMAGE, code.value, SUFFIXES[code], document.width, document.height, document.pages)
+
+    def frames(self) -> Iterator[ImageFrame]:
+        """Every page in order, one in memory at a time."""
+        for index in range(self._document.pages):
+            yield ImageFrame(self._document.picture(index), index)
+
+    def write(self, frames: Iterator[ImageFrame], target: BinaryIO) -> None:
+        """Encode frames of this source; `target` is empty and can seek."""
+        self._document.write((frame.picture for frame in frames), target)
+
+    def compare(self, expected: ImageFrame, found: ImageFrame) -> bool:
+        """True where `found`, decoded from the copy, is `expected` as far as the copy's encoding allows."""
+        return compare.agree(expected.picture, found.picture, self._document.loss())
+
+
+class ImageCodec:
+    """`MediaCodec` for still images."""
+
+    def __init__(self, limits: ImageLimits) -> None:
+        self._limits = limits
+
+    def open(self, file: BinaryIO) -> ImageSource:
+        """Read the header, check the limits and return the source."""
+        data = guard.read_all(file, self._limits.max_bytes)
+        code = containers.identify(BytesReader(data))
+        if code is None:
+            raise InputError(Reason.UNKNOWN_FORMAT, "identify the image")
+        return ImageSource(self._document(code, data), code)
+
+    def _document(self, code: Format, data: bytes) -> Document:
+        match code:
+            case Format.JPEG:
+                return JpegDocument(data, self._limits)
+            case Format.PNG:
+                return PngDocument(data, self._limits)
+            case Format.WEBP:
+                return WebpDocument(data, self._limits)
+            case Format.TIFF:
+                return TiffDocument(data, self._limits)
+            case Format.BMP:
+                return BmpDocument(data, self._limits)
+            case Format.HEIF | Format.AVIF:
+                return HeifDocument(data, self._limits, code)
+            case _:
+                raise InputError(Reason.UNSUPPORTED_FORMAT, "identify the image")
+
+    def leftovers(self, file: BinaryIO) -> tuple[str, ...]:
+        """Codes of everything in a written file that is not on its format's allow-list; empty where it is clean."""
+        return containers.leftovers(BytesReader(guard.read_all(file, guard.MAX_OUTPUT_BYTES)))

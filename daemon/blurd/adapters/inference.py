@@ -1,0 +1,283 @@
+"""Inference with OpenVINO: the `Detector` port over the networks of a `ModelSet`.
+
+Invariants
+* The same picture gives the same detections: views are decoded in their order, whatever finishes first, and one device
+  does all the work. OpenVINO's own AUTO device, which moves from CPU to GPU while it runs, is not used.
+* AUTO takes a GPU where one is usable, else the CPU. A GPU that was named and is not there, that can't take a model, or
+  that fails over a picture is replaced by the CPU for the rest of the process, and `degraded` says so.
+* The cache of compiled networks is a convenience: a damaged, full or unwritable one costs time, never a result.
+* Memory is bounded by the largest view, not by the picture: one view per request is in flight.
+
+DIAGNOSTICS: `EquipmentError` with DETECTOR_FAILED (inference), MODEL_INVALID (a network can't be compiled, or has not
+the outputs that its head reads), MODEL_MISSING (no model finds a wanted category). Of a library's exception only the
+class is named.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from blurd.adapters.model_cache import ModelCache
+from blurd.adapters.models import InputLayout, LoadedModel, ModelSet, NetworkFiles, fingerprint
+from blurd.core.geometry import NO_HITS, HitArray, MergeRule, clip_hits, merge, whole_pixels
+from blurd.core.heads import HEADS, Head
+from blurd.core.views import View, ViewRule, views
+from blurd.errors import EquipmentError, Reason
+from blurd.records import Box, Category, Detection, RgbPicture
+
+_LIBRARY_ERRORS: Final = (RuntimeError, ValueError, TypeError, cv2.error)
+"""What OpenVINO and OpenCV raise. A lack of memory is none of them and goes through."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Network:
+    """A model compiled for the device in use, with all that it takes to use it."""
+
+    model: LoadedModel
+    files: NetworkFiles
+    head: Head
+    rule: ViewRule
+    merging: MergeRule
+    requests: tuple[Any, ...]
+
+    @property
+    def floor(self) -> float:
+        """The lowest threshold of any of its categories."""
+        return min(thresholds.floor for thresholds in self.model.entry.thresholds.values())
+
+
+class OpenVinoDetector:
+    """Every network that the wanted categories need, as one detector. Built once per worker, not thread-safe.
+
+    `device` is AUTO, CPU or GPU; `profile` names the view rules in the manifest; `threads` bounds inference on the
+    CPU, 0 leaves it to the machine; without `cache_directory` models are compiled anew each time.
+    """
+
+    def __init__(
+        self,
+        models: ModelSet,
+        *,
+        categories: frozenset[Category],
+        device: str,
+        cache_directory: Path | None,
+        profile: str,
+        threads: int,
+    ) -> None:
+        missing = categories - models.categories
+        if missing:
+            detail = f"No model finds the class {', '.join(sorted(missing))}."
+            raise EquipmentError(Reason.MODEL_MISSING, "choose model", detail)
+        self._categories = categories
+        self._models = tuple(model for model in models.models if categories.intersection(model.entry.categories))
+        self._profile = profile
+        self._threads = threads
+        self._cache = ModelCache(cache_directory)
+        self._core = openvino.Core()
+        self._degraded = False
+        self._device = self._choose(device)
+        self._networks = self._load()
+
+    @property
+    def categories(self) -> frozenset[Category]:
+        """What this detector finds."""
+        return self._categories
+
+    @property
+    def device(self) -> str:
+        """What inference runs on now: CPU or GPU."""
+        return self._device
+
+    @property
+    def degraded(self) -> bool:
+        """True where a GPU was to be used and the CPU does the work instead."""
+        return self._degraded
+
+    @property
+    def model_hash(self) -> str:
+        """SHA-256 over the model files in use, their manifest entries and the view rules of the profile."""
+        return fingerprint(
+            [
+                {
+                    "entry": network.model.entry.model_dump(
+                        mode="json", include={"name", "categories", "head", "input", "thresholds", "merge"}
+                    ),
+                    "files": network.files.entry.model_dump(mode="json", include={"graph_sha256", "weights_sha256"}),
+                    "views": asdict(network.rule),
+                }
+                for network in self._networks
+            ]
+        )
+
+    def start_threshold(self, category: Category) -> float:
+        """The score from which a single hit is masked, where the settings name no other."""
+        for model in self._models:
+            if category in model.entry.thresholds:
+                return model.entry.thresholds[category].start
+        raise KeyError(category)
+
+    def detect(self, picture: RgbPicture) -> tuple[Detection, ...]:
+        """All hits at or above the floors, one for each thing, best first within a category.
+
+        Raises `EquipmentError(DETECTOR_FAILED)`.
+        """
+        try:
+            return self._detect(picture)
+        except _LIBRARY_ERRORS as error:
+            if self._device == "CPU":
+                raise _failed(error) from None
+        self._fall_back()
+        try:
+            return self._detect(picture)
+        except _LIBRARY_ERRORS as error:
+            raise _failed(error) from None
+
+    def _detect(self, picture: RgbPicture) -> tuple[Detection, ...]:
+        return tuple(
+            _detection(category, hit)
+            for network in self._networks
+            for category, hits in zip(network.model.entry.categories, _look(network, picture), strict=True)
+            if category in self._categories
+            for hit in hits[hits[:, 4] >= network.model.entry.thresholds[category].floor]
+        )
+
+    def _choose(self, wanted: str) -> str:
+        if wanted == "CPU":
+            return "CPU"
+        if any(name.split(".")[0] == "GPU" for name in self._core.available_devices):
+            return "GPU"
+        self._degraded = wanted == "GPU"
+        return "CPU"
+
+    def _load(self) -> tuple[_Network, ...]:
+        try:
+            return self._compile_all()
+        except EquipmentError:
+            if self._device == "CPU":
+                raise
+        self._fall_back()
+        return self._networks
+
+    def _fall_back(self) -> None:
+        self._device, self._degraded = "CPU", True
+        self._networks = self._compile_all()
+
+    def _compile_all(self) -> tuple[_Network, ...]:
+        return tuple(self._network(model) for model in self._models)
+
+    def _network(self, model: LoadedModel) -> _Network:
+        entry = model.entry
+        files, table = model.files_for(self._device), entry.views.get(self._profile)
+        if table is None or files is None:
+            detail = f"{entry.name} has no views for the profile {self._profile}, or no files for {self._device}."
+            raise EquipmentError(Reason.MODEL_INVALID, "compile model", detail)
+        head = HEADS[entry.head]
+        try:
+            compiled = self._compile(entry.name, files)
+            names = {name for output in compiled.outputs for name in output.get_names()}
+            requests = tuple(compiled.create_infer_request() for _ in range(_requests(compiled)))
+        except _LIBRARY_ERRORS as error:
+            detail = f"{entry.name}: {type(error).__name__}."
+            raise EquipmentError(Reason.MODEL_INVALID, "compile model", detail) from None
+        if not names.issuperset(head.outputs):
+            detail = f"{entry.name} lacks an output of the head {entry.head}."
+            raise EquipmentError(Reason.MODEL_INVALID, "compile model", detail)
+        return _Network(model, files, head, table.rule(), entry.merge.rule(), requests)
+
+    def _compile(self, name: str, files: NetworkFiles) -> Any:
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT"}
+        if self._threads and self._device == "CPU":
+            options["INFERENCE_NUM_THREADS"] = self._threads
+        machine = str(self._core.get_property(self._device, "FULL_DEVICE_NAME"))
+        entry = files.entry
+        parts = [entry.graph_sha256, entry.weights_sha256, openvino.get_version(), machine, sorted(options.items())]
+        name, key = f"{name}-{self._device.lower()}", fingerprint(parts)
+        stored = self._cache.load(name, key)
+        if stored is not None:
+            try:
+                return self._core.import_model(stored, self._device, options)
+            except _LIBRARY_ERRORS:
+                self._cache.discard(name, key)
+        compiled = self._core.compile_model(self._core.read_model(files.graph, files.weights), self._device, options)
+        self._cache.save(name, key, compiled.export_model().getvalue())
+        return compiled
+
+
+def _requests(compiled: Any) -> int:
+    return int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+
+
+def _failed(error: Exception) -> EquipmentError:
+    return EquipmentError(Reason.DETECTOR_FAILED, "detect", f"{type(error).__name__}.")
+
+
+def _detection(category: Category, hit: NDArray[np.float64]) -> Detection:
+    left, top, right, bottom, score = (float(value) for value in hit)
+    return Detection(category, Box(left, top, right, bottom), score)
+
+
+def _look(network: _Network, picture: RgbPicture) -> tuple[HitArray, ...]:
+    """The merged hits in one picture, one array for each category of the network."""
+    height_px, width_px = picture.shape[:2]
+    found: list[list[HitArray]] = [[] for _ in network.model.entry.categories]
+    for view, maps in _shown(network, picture):
+        for hits, collected in zip(network.head.decode(maps, network.floor), found, strict=True):
+            collected.append(view.to_picture(hits))
+    return tuple(
+        whole_pixels(merge(clip_hits(np.concatenate([NO_HITS, *hits]), width_px, height_px), network.merging))
+        for hits in found
+    )
+
+
+def _shown(network: _Network, picture: RgbPicture) -> Iterator[tuple[View, Mapping[str, NDArray[Any]]]]:
+    """Every view of the picture with the network's raw outputs, in the views' order."""
+    height_px, width_px = picture.shape[:2]
+    free, running = deque(network.requests), deque[tuple[View, Any]]()
+    try:
+        for view in views(width_px, height_px, network.rule):
+            if not free:
+                yield _finished(running, free, network.head)
+            request = free.popleft()
+            request.start_async([_pixels(picture, view, network.model.entry.input)])
+            running.append((view, request))
+        while running:
+            yield _finished(running, free, network.head)
+    finally:
+        for _, request in running:
+            request.wait()
+
+
+def _finished(
+    running: deque[tuple[View, Any]], free: deque[Any], head: Head
+) -> tuple[View, Mapping[str, NDArray[Any]]]:
+    view, request = running[0]
+    request.wait()
+    maps = {name: request.get_tensor(name).data.copy() for name in head.outputs}
+    running.popleft()
+    free.append(request)
+    return view, maps
+
+
+def _pixels(picture: RgbPicture, view: View, layout: InputLayout) -> NDArray[np.uint8]:
+    """The view as the network is fed it: (1, rows, columns, 3), black to the right and below up to the multiple."""
+    part: NDArray[Any] = picture[view.top : view.bottom, view.left : view.right]
+    if part.shape[:2] != (view.height_px, view.width_px):
+        magnified = view.width_px >= part.shape[1] and view.height_px >= part.shape[0]
+        method = cv2.INTER_CUBIC if magnified else cv2.INTER_AREA
+        part = cv2.resize(part, (view.width_px, view.height_px), interpolation=method)
+    if view.variant.grey:
+        part = cv2.cvtColor(cv2.cvtColor(part, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    if view.variant.mirrored:
+        part = part[:, ::-1]
+    if layout.colour == "BGR":
+        part = part[:, :, ::-1]
+    rows, columns = (-(-side // layout.multiple) * layout.multiple for side in (view.height_px, view.width_px))
+    pixels = np.zeros((1, rows, columns, 3), np.uint8)
+    pixels[0, : view.height_px, : view.width_px] = part
+    return pixels
