@@ -74,12 +74,15 @@ class Worker:
         self._me = this_process()
         self._codec = build_codec(self.settings.limits)
         self._rules = {folder.key: mask_rules(folder, self.detector) for folder in self.settings.folder}
+        self._degraded_noted = False
         self._paused_until: dict[FolderName, float] = {}
         work = self.settings.work
         self._retry = RetryRule(work.max_attempts, work.retry_first_s, work.retry_longest_s)
 
     def run(self) -> None:
         """Work until asked to stop, or until the process has done its share."""
+        self.store.note_process(self.condition())
+        self._note_device()
         done = 0
         while not self.stop.is_set() and done < self.settings.work.jobs_per_process:
             notify.alive(f"{done} jobs done")
@@ -89,7 +92,19 @@ class Worker:
                 continue
             self.log.emit(JobClaimed(job.id, job.folder, job.attempts))
             self._do(job)
+            self._note_device()
             done += 1
+
+    def _note_device(self) -> None:
+        """Say once that the device is not the wanted one, at start or when it fails in mid-work."""
+        if self.detector.degraded and not self._degraded_noted:
+            self._degraded_noted = True
+            self.log.emit(DeviceDegraded(Device(self.detector.device)))
+            self.store.note_process(self.condition())
+
+    def condition(self) -> ProcessCondition:
+        """What the status shows of this process."""
+        return ProcessCondition(str(Part.WORK), self._me, self.detector.device, self.detector.degraded)
 
     def _open_folders(self) -> tuple[FolderName, ...]:
         """Folders whose outbound has room and whose inbound is there; the others are left alone for a while."""
@@ -232,19 +247,16 @@ def work(settings: Settings, log: EventLog) -> None:
     signal.signal(signal.SIGINT, ask)
     started_s = time.monotonic()
     detector = build_detector(settings, wanted_categories(settings))
-    device = Device(detector.device)
-    if detector.degraded:
-        log.emit(DeviceDegraded(device))
-    log.emit(DetectorReady(device, len(detector.categories), round(time.monotonic() - started_s, 2)))
+    seconds = round(time.monotonic() - started_s, 2)
+    log.emit(DetectorReady(Device(detector.device), len(detector.categories), seconds))
     store = SqliteJobStore(settings.queue_path)
-    condition = ProcessCondition(str(Part.WORK), this_process(), detector.device, detector.degraded)
     try:
-        store.note_process(condition)
+        worker = Worker(settings, store, detector, log, stop)
         notify.ready()
         log.emit(ProcessStarted(Part.WORK, os.getpid(), len(settings.folder)))
-        Worker(settings, store, detector, log, stop).run()
+        worker.run()
         notify.stopping()
-        store.forget_process(condition)
+        store.forget_process(worker.condition())
         log.emit(ProcessStopped(Part.WORK, os.getpid()))
     finally:
         store.close()
