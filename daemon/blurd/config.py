@@ -144,6 +144,11 @@ class Policy(_Table):
         return int(self.output_mode, 8)
 
     @property
+    def reserve_bytes(self) -> int:
+        """`reserve_mebibytes` in bytes."""
+        return self.reserve_mebibytes << 20
+
+    @property
     def hash(self) -> str:
         """SHA-256 of everything in the policy that shapes a copy."""
         value = self.model_dump(mode="json", include={"classes", "mask", "thresholds"})

@@ -58,15 +58,17 @@ def _folder(overview: Overview, name: FolderName) -> dict[str, Any]:
 
 
 def is_healthy(settings: Settings, overview: Overview) -> bool:
-    """True where watcher and a worker run, undegraded, no folder is paused, and nothing was rejected or failed."""
+    """True where watcher and a worker run, undegraded, no folder is paused, and no job failed.
+
+    A rejected file is a verdict, not a fault of the appliance.
+    """
     running = {process.part for process in overview.processes if is_alive(process.worker)}
     names = {folder.key for folder in settings.folder}
-    bad_states = (JobState.REJECTED, JobState.FAILED)
     return (
         {str(Part.WATCH), str(Part.WORK)} <= running
         and not any(process.degraded for process in overview.processes if is_alive(process.worker))
         and not any(condition.paused for condition in overview.folders if condition.folder in names)
-        and not any(overview.counts.get(name, {}).get(state) for name in names for state in bad_states)
+        and not any(overview.counts.get(name, {}).get(JobState.FAILED) for name in names)
     )
 
 

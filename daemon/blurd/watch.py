@@ -102,7 +102,6 @@ class FolderKeeper(threading.Thread):
         settler = Settler(folder.key, rule, patterns, store, hard_links=folder.hard_links)
         with InboundFolder(folder.inbound) as inbound, OutboundFolder(folder.outbound) as outbound:
             self._start_watcher()
-            self._resume()
             self._next_scan_s = 0.0
             while not self._stopping.is_set():
                 if not inbound.is_current():
@@ -111,6 +110,7 @@ class FolderKeeper(threading.Thread):
                     raise EquipmentError(Reason.OUTBOUND_MISSING, "watch")
                 self._take_in(store, settler, inbound, outbound)
                 self._publish(store, inbound, outbound)
+                self._set_paused(Reason.OUTBOUND_FULL if self._is_full(outbound) else None)
                 self._note(store, settler.settling)
                 self._sleep(settler)
 
@@ -121,7 +121,7 @@ class FolderKeeper(threading.Thread):
         hinted, everywhere = self._watcher.take() if self._watcher is not None else (frozenset[str](), False)
         if everywhere or now_s >= self._next_scan_s:
             self._clean_staging(store, outbound)
-            alone = self._watcher is None
+            alone = self._watcher is None or not self._watcher.is_alive()
             rescan_s = self._settings.watch.rescan_s
             found = settler.scan(inbound, now_s)
             self._next_scan_s = now_s + (min(rescan_s, RESCAN_ALONE_S) if alone else rescan_s)
@@ -168,10 +168,12 @@ class FolderKeeper(threading.Thread):
             self._watcher.stop()
             self._watcher = None
 
+    def _is_full(self, outbound: OutboundFolder) -> bool:
+        """True where the workers leave the folder alone; finished copies are still published, a link needs no room."""
+        return outbound.free_bytes() < self._folder.reserve_bytes
+
     def _pause(self, store: SqliteJobStore | None, reason: Reason) -> None:
-        if self._paused is not reason:
-            self._log.emit(FolderPaused(self._folder.key, reason))
-        self._paused = reason
+        self._set_paused(reason)
         if store is not None:
             try:
                 self._note(store, 0)
@@ -179,10 +181,13 @@ class FolderKeeper(threading.Thread):
                 self._noted = None  # the state disk itself is in trouble: the log has said why
         self._stopping.wait(PAUSED_LOOK_S)
 
-    def _resume(self) -> None:
-        if self._paused is not None:
-            self._paused = None
+    def _set_paused(self, reason: Reason | None) -> None:
+        """Tell of every change, and of nothing else: a folder that stays paused is one line in the log."""
+        if reason is not None and reason is not self._paused:
+            self._log.emit(FolderPaused(self._folder.key, reason))
+        elif reason is None and self._paused is not None:
             self._log.emit(FolderResumed(self._folder.key))
+        self._paused = reason
 
     def _note(self, store: SqliteJobStore, settling: int) -> None:
         condition = FolderCondition(self._folder.key, settling, self._paused, self._watcher is None)

@@ -215,7 +215,7 @@ class Worker:
 
 
 def _need_room(outbound: OutboundFolder, folder: FolderSettings, source_bytes: int) -> None:
-    if outbound.free_bytes() < source_bytes + (folder.reserve_mebibytes << 20):
+    if outbound.free_bytes() < source_bytes + folder.reserve_bytes:
         raise EquipmentError(Reason.OUTBOUND_FULL, "check room")
 
 

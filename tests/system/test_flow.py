@@ -206,7 +206,7 @@ def test_bad_input_ends_in_a_stated_verdict(appliance: Appliance) -> None:
         assert (appliance.root / "in" / "bad" / name).read_bytes() == content
     assert not (appliance.root / "out" / "bad").exists()
     text = appliance.blurd("status")
-    assert text.returncode == 1
+    assert text.returncode == 0  # a verdict, not a fault
     assert "unknown_format" in text.stdout
     assert "whatever the name says" in " ".join(text.stdout.split())
 
@@ -348,8 +348,11 @@ def test_s28_a_full_outbound_pauses_and_resumes(tmp_path: Path) -> None:
     made.drop("a.jpg", jpeg(1))
     made.start()
     made.wait(lambda: made.log.exists() and made.events("job_queued"), "a queued job")
+    made.wait(lambda: made.status()["paused"] == "outbound_full", "a pause")
     time.sleep(3)
     assert made.events("job_claimed") == []
+    assert len(made.events("folder_paused")) == 1
+    assert made.blurd("status").returncode == 1
     assert made.stop() == 0
     made.config.write_text(settings_text(tmp_path))
     made.start()

@@ -158,6 +158,16 @@ def test_two_shifted_masks_show_one_grid() -> None:
     assert len(np.unique(result.reshape(-1, 3), axis=0)) <= (CELLS + 1) ** 2
 
 
+def test_a_mask_that_starts_inside_a_shared_cell_shows_no_seventh() -> None:
+    """A large face between two small masks: the common grid starts where the first of them does."""
+    around = [Box(75, 60, 103, 64), Box(158, 60, 190, 64)]
+    result = drawn(
+        picture(120, 200), *(rectangle(box, MaskStyle.PIXELATE) for box in (Box(100, 40, 160, 100), *around))
+    )
+    for row in (45, 62, 90):
+        assert len(np.unique(result[row, 100:160], axis=0)) <= CELLS
+
+
 def test_solid_wins_over_blur_whatever_the_order() -> None:
     blur, solid = rectangle(Box(20, 20, 80, 80)), rectangle(Box(40, 40, 60, 60), MaskStyle.SOLID)
     one, other = drawn(picture(), blur, solid), drawn(picture(), solid, blur)
