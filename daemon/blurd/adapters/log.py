@@ -8,6 +8,7 @@ Invariants
 """
 
 import logging
+import os
 import sys
 import traceback
 import warnings
@@ -31,7 +32,7 @@ class EventLog:
     def __init__(self, part: Part, stream: TextIO | None = None) -> None:
         self._part = part
         self._log = structlog.wrap_logger(
-            structlog.PrintLogger(stream or sys.stderr),
+            structlog.PrintLogger(stream or _own_standard_error()),
             processors=[
                 structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
                 structlog.processors.JSONRenderer(ensure_ascii=True),
@@ -63,6 +64,11 @@ class EventLog:
 
     def _uncaught(self, _kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
         self.internal_error(error)
+
+
+def _own_standard_error() -> TextIO:
+    """Standard error on a descriptor of its own: decoders that print to descriptor 2 are redirected while they work."""
+    return os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8")
 
 
 class _LibraryHandler(logging.Handler):
