@@ -19,7 +19,8 @@ import numpy as np
 
 from blurd import __version__
 from blurd.adapters.coco import AnnotatedImage, AnnotatedSet, missing_files, read_annotations
-from blurd.adapters.files import InboundFolder, sha256_of
+from blurd.adapters.files import sha256_of
+from blurd.adapters.folders import InboundFolder
 from blurd.config import Policy, Settings
 from blurd.core.evaluation import (
     IOU_THRESHOLDS,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blurd.adapters.files import InboundFolder, OutboundFolder
+from blurd.adapters.folders import InboundFolder, OutboundFolder
 from blurd.config import Policy, Settings
 from blurd.core.naming import TEMPORARY_NAMES, copy_path, is_temporary
 from blurd.equipment import build_codec, build_detector, mask_rules

@@ -19,7 +19,7 @@ from types import FrameType
 
 from blurd import __version__
 from blurd.adapters import notify
-from blurd.adapters.files import InboundFolder, OutboundFolder
+from blurd.adapters.folders import InboundFolder, OutboundFolder
 from blurd.adapters.host import boot_clock_s, boot_id, is_alive, this_process
 from blurd.adapters.ledger import Ledger
 from blurd.adapters.log import EventLog

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from types import FrameType
 
 from blurd.adapters import notify
-from blurd.adapters.files import InboundFolder, OutboundFolder, stamp_of
+from blurd.adapters.files import stamp_of
+from blurd.adapters.folders import InboundFolder, OutboundFolder
 from blurd.adapters.host import boot_clock_s, this_process
 from blurd.adapters.inference import OpenVinoDetector
 from blurd.adapters.log import EventLog

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from blurd.adapters.files import InboundFolder, OutboundFolder, stamp_of
+from blurd.adapters.files import stamp_of
+from blurd.adapters.folders import InboundFolder, OutboundFolder
 from blurd.adapters.host import this_process
 from blurd.adapters.ledger import Ledger
 from blurd.adapters.store import SqliteJobStore

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from blurd.adapters.files import InboundFolder
+from blurd.adapters.folders import InboundFolder
 from blurd.adapters.store import SqliteJobStore
 from blurd.core.naming import TEMPORARY_NAMES
 from blurd.core.settling import SettleRule

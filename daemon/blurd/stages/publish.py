@@ -12,7 +12,8 @@ Invariants
 
 from collections.abc import Mapping
 
-from blurd.adapters.files import InboundFolder, OutboundFolder, sha256_of, stamp_of
+from blurd.adapters.files import sha256_of, stamp_of
+from blurd.adapters.folders import InboundFolder, OutboundFolder
 from blurd.adapters.host import wall_clock
 from blurd.adapters.ledger import Ledger, ReceiptValue
 from blurd.errors import Reason

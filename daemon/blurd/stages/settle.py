@@ -11,7 +11,8 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 
-from blurd.adapters.files import FileReader, InboundFolder, fully_allocated, stamp_of, writer_gone
+from blurd.adapters.files import FileReader, fully_allocated, stamp_of, writer_gone
+from blurd.adapters.folders import InboundFolder
 from blurd.core.containers import Completeness, completeness
 from blurd.core.naming import fits, is_temporary
 from blurd.core.settling import Evidence, SettleRule, Sighting, Step, incomplete_reason, judge, sight
