@@ -32,6 +32,8 @@ from blurd.core.views import View, ViewRule, views
 from blurd.errors import EquipmentError, Reason
 from blurd.records import Box, Category, Detection, RgbPicture
 
+_MAX_REQUESTS: Final = 4
+"""Views in flight at once, at most: each needs about 200 MiB for a view of 1280 x 1280 pixels."""
 _LIBRARY_ERRORS: Final = (RuntimeError, ValueError, TypeError, cv2.error)
 """What OpenVINO and OpenCV raise. A lack of memory is none of them and goes through."""
 
@@ -191,7 +193,7 @@ class OpenVinoDetector:
         return _Network(model, files, head, table.rule(), entry.merge.rule(), requests)
 
     def _compile(self, name: str, files: NetworkFiles) -> Any:
-        options: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT"}
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT", "PERFORMANCE_HINT_NUM_REQUESTS": _MAX_REQUESTS}
         if self._threads and self._device == "CPU":
             options["INFERENCE_NUM_THREADS"] = self._threads
         machine = str(self._core.get_property(self._device, "FULL_DEVICE_NAME"))
@@ -210,7 +212,7 @@ class OpenVinoDetector:
 
 
 def _requests(compiled: Any) -> int:
-    return int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+    return min(_MAX_REQUESTS, int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")))
 
 
 def _failed(error: Exception) -> EquipmentError:
@@ -241,10 +243,11 @@ def _shown(network: _Network, picture: RgbPicture) -> Iterator[tuple[View, Mappi
     free, running = deque(network.requests), deque[tuple[View, Any]]()
     try:
         for view in views(width_px, height_px, network.rule):
+            pixels = _pixels(picture, view, network.model.entry.input)
             if not free:
                 yield _finished(running, free, network.head)
             request = free.popleft()
-            request.start_async([_pixels(picture, view, network.model.entry.input)])
+            request.start_async([pixels])
             running.append((view, request))
         while running:
             yield _finished(running, free, network.head)

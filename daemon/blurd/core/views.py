@@ -170,6 +170,7 @@ def _spans(length_px: int, scale: float, rule: ViewRule) -> Iterator[tuple[int, 
         return
     overlap = min(longest - 1, math.ceil(rule.overlap_px / scale) + 1)  # one more: the starts are rounded
     count = math.ceil((length_px - overlap) / (longest - overlap))
+    longest = math.ceil((length_px + (count - 1) * overlap) / count)
     for index in range(count):
         start = round(index * (length_px - longest) / (count - 1))
         yield start, start + longest
