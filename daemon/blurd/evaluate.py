@@ -22,7 +22,7 @@ from blurd.adapters.coco import AnnotatedImage, AnnotatedSet, missing_files, rea
 from blurd.adapters.files import sha256_of
 from blurd.adapters.folders import InboundFolder
 from blurd.config import Policy, Settings
-from blurd.core.evaluation import (
+from blurd.core.accuracy import (
     IOU_THRESHOLDS,
     OperatingPoint,
     Scene,
@@ -176,21 +176,9 @@ class _Measured:
         started_s = time.perf_counter()
         found = self._detector.detect(picture)
         self._latencies_ms.append(1000 * (time.perf_counter() - started_s))
-        hits = sorted((hit for hit in found if hit.category is self._category), key=lambda hit: -hit.score)
+        hits = [hit for hit in found if hit.category is self._category]
         objects = [item for item in image.annotations if item.category is self._category]
-        self._scenes.append(
-            Scene(
-                width_px=picture.shape[1],
-                height_px=picture.shape[0],
-                truth=np.array([item.box for item in objects], np.float64).reshape(-1, 4),
-                ignored=np.array([item.ignored for item in objects], np.bool_),
-                crowd=np.array([item.crowd for item in objects], np.bool_),
-                found=np.array(
-                    [(hit.box.left, hit.box.top, hit.box.right, hit.box.bottom) for hit in hits], np.float64
-                ).reshape(-1, 4),
-                scores=np.array([hit.score for hit in hits], np.float64),
-            )
-        )
+        self._scenes.append(Scene.of(picture.shape[1], picture.shape[0], objects, hits))
 
     def result(self) -> ClassResult:
         """The figures over all pictures."""

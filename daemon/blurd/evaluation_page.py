@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from blurd.adapters.host import wall_clock
 from blurd.adapters.report import Line, Plot, bar_plot, line_plot, render
-from blurd.core.evaluation import RECALL_POINTS, OperatingPoint
+from blurd.core.accuracy import RECALL_POINTS, OperatingPoint
 from blurd.evaluate import ClassResult, Evaluation
 
 _NAMES = {"face": "Faces", "plate": "Licence plates"}

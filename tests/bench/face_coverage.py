@@ -3,7 +3,7 @@
 Usage: python tests/bench/face_coverage.py [--data DIR] [--models DIR] [--profile NAME] [--scenes N] [--threads N]
 
 Runs the product's own detector over an annotated set (COCO, class `face`) and prints, for each threshold: coverage,
-false boxes a picture, over-blur (the definitions stand in blurd/core/evaluation.py), and `lone`, a milder count of
+false boxes a picture, over-blur (the definitions stand in blurd/core/accuracy.py), and `lone`, a milder count of
 false boxes: those whose centre lies in no face. Then coverage by width at the start threshold, what comes of choosing
 the threshold on one half of the scenes and applying it to the other, and the time a picture takes.
 """
@@ -21,7 +21,7 @@ import numpy as np
 from blurd.adapters.coco import AnnotatedImage, read_annotations
 from blurd.adapters.inference import OpenVinoDetector
 from blurd.adapters.models import load_models
-from blurd.core.evaluation import Scene, coverage_by_width, operating_point
+from blurd.core.accuracy import Scene, coverage_by_width, operating_point
 from blurd.records import Category
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,17 +49,7 @@ def look(detector: OpenVinoDetector, image: AnnotatedImage, folder: Path) -> Mea
     found = [hit for hit in detector.detect(picture) if hit.category is Category.FACE]
     seconds = time.perf_counter() - started_s
     faces = [item for item in image.annotations if item.category is Category.FACE]
-    scene = Scene(
-        width_px=picture.shape[1],
-        height_px=picture.shape[0],
-        truth=np.array([item.box for item in faces], np.float64).reshape(-1, 4),
-        ignored=np.array([item.ignored for item in faces], np.bool_),
-        crowd=np.array([item.crowd for item in faces], np.bool_),
-        found=np.array(
-            [(hit.box.left, hit.box.top, hit.box.right, hit.box.bottom) for hit in found], np.float64
-        ).reshape(-1, 4),
-        scores=np.array([hit.score for hit in found], np.float64),
-    )
+    scene = Scene.of(picture.shape[1], picture.shape[0], faces, found)
     return Measured(scene, seconds)
 
 

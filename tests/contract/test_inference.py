@@ -11,13 +11,15 @@ import openvino
 import pytest
 
 from bench.face_coverage import GROWTH, look
+from blurd.adapters import inference
 from blurd.adapters.coco import read_annotations
 from blurd.adapters.inference import OpenVinoDetector
 from blurd.adapters.model_cache import SUFFIX
 from blurd.adapters.models import LoadedModel, ModelSet, load_models
 from blurd.config import installed_models
-from blurd.core.evaluation import operating_point
+from blurd.core.accuracy import operating_point
 from blurd.core.geometry import coverage, grow
+from blurd.core.heads import Head
 from blurd.errors import EquipmentError, Reason
 from blurd.records import Box, Category, Detection, RgbPicture
 from media import astronaut as photo_of_an_astronaut
@@ -215,20 +217,33 @@ def test_a_category_without_a_model_is_refused(face_model: LoadedModel) -> None:
     assert caught.value.reason is Reason.MODEL_MISSING
 
 
-def test_a_category_that_nobody_wants_is_not_reported(face_model: LoadedModel) -> None:
-    both = face_model.entry.model_copy(
-        update={
-            "categories": (Category.PLATE,),
-            "thresholds": {Category.PLATE: face_model.entry.thresholds[Category.FACE]},
-            "name": "second",
-        }
-    )
-    models = ModelSet((face_model, dataclasses.replace(face_model, entry=both)))
-    photo = astronaut(0.3)
+def with_plates(model: LoadedModel, *categories: Category) -> LoadedModel:
+    """The face network under another name, as if it found these categories."""
+    thresholds = model.entry.thresholds[Category.FACE]
+    changes = {"name": "second", "categories": categories, "thresholds": dict.fromkeys(categories, thresholds)}
+    return dataclasses.replace(model, entry=model.entry.model_copy(update=changes))
+
+
+def test_several_networks_work_as_one_and_only_those_that_are_wanted(face_model: LoadedModel) -> None:
+    models = ModelSet((face_model, with_plates(face_model, Category.PLATE)))
     faces, everything = build(models), build(models, categories=frozenset(Category))
+    photo = astronaut(0.3)
     assert {hit.category for hit in faces.detect(photo)} == {Category.FACE}
     assert {hit.category for hit in everything.detect(photo)} == {Category.FACE, Category.PLATE}
     assert everything.categories == frozenset(Category)
+    assert everything.model_hash != faces.model_hash
+
+
+def test_of_a_network_for_two_categories_only_the_wanted_one_is_reported(
+    monkeypatch: pytest.MonkeyPatch, face_model: LoadedModel
+) -> None:
+    head = inference.HEADS["centerface"]
+    twice = Head(head.outputs, lambda maps, floor: head.decode(maps, floor) * 2)
+    monkeypatch.setattr(inference, "HEADS", {"centerface": twice})
+    both = ModelSet((with_plates(face_model, Category.FACE, Category.PLATE),))
+    photo = astronaut(0.3)
+    assert {hit.category for hit in build(both, categories=frozenset(Category)).detect(photo)} == set(Category)
+    assert {hit.category for hit in build(both).detect(photo)} == {Category.FACE}
 
 
 def test_a_profile_that_the_model_does_not_know_is_refused() -> None:

@@ -65,6 +65,16 @@ def test_every_level_shows_every_pixel(size: tuple[int, int]) -> None:
 
 
 @given(SIZES)
+def test_tiles_overlap_by_no_more_than_they_must(size: tuple[int, int]) -> None:
+    width, height = size
+    for scale, tiles in levels(width, height).items():
+        for low, high, end in (("left", "right", width), ("top", "bottom", height)):
+            spans = {(getattr(tile, low), getattr(tile, high)) for tile in tiles}
+            twice = sum(stop - start for start, stop in spans) - end
+            assert twice <= (len(spans) - 1) * (RULE.overlap_px / scale + 3)
+
+
+@given(SIZES)
 def test_views_are_small_and_their_edges_are_told_apart(size: tuple[int, int]) -> None:
     width, height = size
     for view in views(width, height, RULE):

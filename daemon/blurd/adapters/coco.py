@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from blurd.core.accuracy import Object
 from blurd.errors import EquipmentError, Reason
 from blurd.records import Category
 
@@ -33,21 +34,11 @@ SAME_CATEGORY: Mapping[str, Category] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Annotation:
-    """One object: (left, top, right, bottom) in pixels; `ignored` and `crowd` objects count neither way."""
-
-    category: Category
-    box: tuple[float, float, float, float]
-    ignored: bool
-    crowd: bool
-
-
-@dataclass(frozen=True, slots=True)
 class AnnotatedImage:
     """One picture of the set; `file_name` is relative to the image folder."""
 
     file_name: str
-    annotations: tuple[Annotation, ...]
+    annotations: tuple[Object, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +97,7 @@ def read_annotations(path: Path) -> AnnotatedSet:
     if not categories:
         names = ", ".join(sorted(item.name for item in document.categories)) or "none"
         raise _bad(f'{path}: no category is called "face" or "plate"; the file has: {names}.')
-    by_image: dict[int | str, list[Annotation]] = {image.id: [] for image in document.images}
+    by_image: dict[int | str, list[Object]] = {image.id: [] for image in document.images}
     for number, item in enumerate(document.annotations):
         if item.image_id not in by_image:
             raise _bad(f"{path}: annotations.{number}.image_id: there is no image {item.image_id}.")
@@ -116,7 +107,7 @@ def read_annotations(path: Path) -> AnnotatedSet:
         if item.category_id in categories:
             box = (left, top, left + width, top + height)
             by_image[item.image_id].append(
-                Annotation(categories[item.category_id], box, item.ignore, item.iscrowd),
+                Object(categories[item.category_id], box, item.ignore, item.iscrowd),
             )
     images = tuple(AnnotatedImage(image.file_name, tuple(by_image[image.id])) for image in document.images)
     return AnnotatedSet(frozenset(categories.values()), images, hashlib.sha256(content).hexdigest())

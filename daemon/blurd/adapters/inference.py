@@ -238,7 +238,7 @@ def _look(network: _Network, picture: RgbPicture) -> tuple[HitArray, ...]:
 
 
 def _shown(network: _Network, picture: RgbPicture) -> Iterator[tuple[View, Mapping[str, NDArray[Any]]]]:
-    """Every view of the picture with the network's raw outputs, in the views' order."""
+    """Every view of the picture with the network's raw outputs, in the views' order; valid until the next is asked for."""
     height_px, width_px = picture.shape[:2]
     free, running = deque(network.requests), deque[tuple[View, Any]]()
     try:
@@ -261,7 +261,7 @@ def _finished(
 ) -> tuple[View, Mapping[str, NDArray[Any]]]:
     view, request = running[0]
     request.wait()
-    maps = {name: request.get_tensor(name).data.copy() for name in head.outputs}
+    maps = {name: request.get_tensor(name).data for name in head.outputs}
     running.popleft()
     free.append(request)
     return view, maps

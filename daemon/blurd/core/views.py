@@ -163,12 +163,16 @@ def _shown(length_px: int, scale: float, rule: ViewRule) -> int:
 
 
 def _spans(length_px: int, scale: float, rule: ViewRule) -> Iterator[tuple[int, int]]:
-    """Equal, evenly spread, overlapping spans that cover `length_px` pixels of the picture."""
+    """Equal, evenly spread, overlapping spans that cover `length_px` pixels of the picture.
+
+    The distance between starts is at most the whole number `longest - overlap`, so rounding them takes nothing from
+    the overlap.
+    """
     longest = max(1, math.floor(rule.tile_px / scale))
     if length_px <= longest:
         yield 0, length_px
         return
-    overlap = min(longest - 1, math.ceil(rule.overlap_px / scale) + 1)  # one more: the starts are rounded
+    overlap = min(longest - 1, math.ceil(rule.overlap_px / scale))
     count = math.ceil((length_px - overlap) / (longest - overlap))
     longest = math.ceil((length_px + (count - 1) * overlap) / count)
     for index in range(count):

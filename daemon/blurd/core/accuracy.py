@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurd.core.geometry import clip, coverage, grow, intersection_over_union, union_area
-from blurd.records import Box
+from blurd.records import Box, Category, Detection
 
 Boxes = NDArray[np.float64]
 """(n, 4): left, top, right, bottom."""
@@ -41,6 +41,16 @@ WIDTH_CLASSES: tuple[tuple[str, float, float], ...] = (
 """Name, least width (inclusive) and end (exclusive) of the classes that coverage is split by, in pixels."""
 
 
+@dataclass(frozen=True, slots=True)
+class Object:
+    """One annotated object: (left, top, right, bottom) in pixels; `ignored` and `crowd` objects count neither way."""
+
+    category: Category
+    box: tuple[float, float, float, float]
+    ignored: bool
+    crowd: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
     """One picture with the objects of one category, and what was detected in it.
@@ -55,6 +65,21 @@ class Scene:
     crowd: NDArray[np.bool_]
     found: Boxes
     scores: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, width_px: int, height_px: int, objects: Sequence[Object], hits: Sequence[Detection]) -> "Scene":
+        """A scene from its objects and from the detections of the same category, in any order."""
+        ranked = sorted(hits, key=lambda hit: -hit.score)
+        found = [(hit.box.left, hit.box.top, hit.box.right, hit.box.bottom) for hit in ranked]
+        return cls(
+            width_px=width_px,
+            height_px=height_px,
+            truth=np.array([item.box for item in objects], np.float64).reshape(-1, 4),
+            ignored=np.array([item.ignored for item in objects], np.bool_),
+            crowd=np.array([item.crowd for item in objects], np.bool_),
+            found=np.array(found, np.float64).reshape(-1, 4),
+            scores=np.array([hit.score for hit in ranked], np.float64),
+        )
 
     def at(self, threshold: float) -> "Scene":
         """The scene with the detections at or above a score only."""

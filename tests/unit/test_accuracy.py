@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from blurd.core.evaluation import (
+from blurd.core.accuracy import (
     IOU_THRESHOLDS,
     Scene,
     average_precision,
