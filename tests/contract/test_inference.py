@@ -11,7 +11,6 @@ import openvino
 import pytest
 
 from bench.face_coverage import GROWTH, look
-from blurd.adapters import inference
 from blurd.adapters.coco import read_annotations
 from blurd.adapters.inference import OpenVinoDetector
 from blurd.adapters.model_cache import SUFFIX
@@ -19,7 +18,7 @@ from blurd.adapters.models import LoadedModel, ModelSet, load_models
 from blurd.config import installed_models
 from blurd.core.accuracy import operating_point
 from blurd.core.geometry import coverage, grow
-from blurd.core.heads import Head
+from blurd.core.heads import HEADS, Head
 from blurd.errors import EquipmentError, Reason
 from blurd.records import Box, Category, Detection, RgbPicture
 from media import astronaut as photo_of_an_astronaut
@@ -237,9 +236,9 @@ def test_several_networks_work_as_one_and_only_those_that_are_wanted(face_model:
 def test_of_a_network_for_two_categories_only_the_wanted_one_is_reported(
     monkeypatch: pytest.MonkeyPatch, face_model: LoadedModel
 ) -> None:
-    head = inference.HEADS["centerface"]
+    head = HEADS["centerface"]
     twice = Head(head.outputs, lambda maps, floor: head.decode(maps, floor) * 2)
-    monkeypatch.setattr(inference, "HEADS", {"centerface": twice})
+    monkeypatch.setattr("blurd.adapters.inference.HEADS", {"centerface": twice})
     both = ModelSet((with_plates(face_model, Category.FACE, Category.PLATE),))
     photo = astronaut(0.3)
     assert {hit.category for hit in build(both, categories=frozenset(Category)).detect(photo)} == set(Category)

@@ -238,7 +238,7 @@ def _look(network: _Network, picture: RgbPicture) -> tuple[HitArray, ...]:
 
 
 def _shown(network: _Network, picture: RgbPicture) -> Iterator[tuple[View, Mapping[str, NDArray[Any]]]]:
-    """Every view of the picture with the network's raw outputs, in the views' order; valid until the next is asked for."""
+    """Every view of the picture, in the views' order, with raw outputs that hold until the next view is asked for."""
     height_px, width_px = picture.shape[:2]
     free, running = deque(network.requests), deque[tuple[View, Any]]()
     try:
