@@ -185,19 +185,17 @@ def _blur(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from blurd.adapters.coco import read_annotations  # noqa: PLC0415
     from blurd.evaluate import evaluate  # noqa: PLC0415
 
     settings, policy = _settings_without_folders(options)
     _silence_libraries()
-    categories = options.classes or sorted(read_annotations(options.annotations).categories)
     with _progress(Console(stderr=True)) as bar:
         task = bar.add_task("measuring", total=1)
 
         def advance(count: int, total: int) -> None:
             bar.update(task, completed=count, total=total)
 
-        result = evaluate(settings, policy, options.annotations, options.images, categories, advance)
+        result = evaluate(settings, policy, options.annotations, options.images, options.classes, advance)
     text = json.dumps(result.as_json(), indent=2)
     if options.json:
         options.json.write_text(text + "\n", encoding="utf-8")

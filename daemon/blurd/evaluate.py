@@ -116,11 +116,15 @@ def evaluate(
     policy: Policy,
     annotations: Path,
     folder: Path,
-    categories: Sequence[Category],
+    wanted: Sequence[Category] | None,
     progress: Callable[[int, int], None],
 ) -> Evaluation:
-    """Measure detection on a set. Raises `EquipmentError` with a detail that says what is wrong with the set."""
+    """Measure detection on a set; all that it annotates, where nothing is `wanted`.
+
+    Raises `EquipmentError` with a detail that says what is wrong with the set.
+    """
     annotated = read_annotations(annotations)
+    categories = wanted or sorted(annotated.categories)
     absent = [category for category in categories if category not in annotated.categories]
     if absent:
         raise EquipmentError(Reason.ANNOTATIONS_INVALID, "evaluate", f"The set does not annotate {absent[0]}.")

@@ -43,6 +43,15 @@ def open_beneath(folder: int, path: str, flags: int) -> int:
     raise OSError(code, os.strerror(code))
 
 
+def status_beneath(folder: int, path: str) -> os.stat_result:
+    """The status of whatever lies at `path` below the folder handle, a link's own where it is one. Raises `OSError`."""
+    handle = open_beneath(folder, path, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        return os.fstat(handle)
+    finally:
+        os.close(handle)
+
+
 def stamp_of(status: os.stat_result) -> FileStamp:
     """The identity of a file from its status."""
     return FileStamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)

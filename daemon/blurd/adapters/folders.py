@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from blurd.adapters.files import open_beneath
+from blurd.adapters.files import open_beneath, status_beneath
 from blurd.core.naming import STAGING_FOLDER, candidates
 from blurd.errors import BlurdError, EquipmentError, InputError, Reason
 
@@ -98,15 +98,11 @@ class InboundFolder(_Folder):
     def status(self, path: str) -> os.stat_result | None:
         """The status of whatever lies at the path, a link's own where it is one; None where nothing does."""
         try:
-            handle = open_beneath(self._handle, path, os.O_PATH | os.O_NOFOLLOW)
+            return status_beneath(self._handle, path)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EXDEV):
                 return None
             raise EquipmentError(Reason.READ_ERROR, "look at source") from error
-        try:
-            return os.fstat(handle)
-        finally:
-            os.close(handle)
 
 
 def _open_reason(code: int | None) -> Reason:
@@ -243,17 +239,13 @@ class OutboundFolder(_Folder):
 
     def _status(self, path: str) -> os.stat_result | None:
         try:
-            handle = open_beneath(self._handle, path, os.O_PATH | os.O_NOFOLLOW)
+            return status_beneath(self._handle, path)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 return None
             if error.errno == errno.ELOOP:  # a link lies there: the name is taken, by something that is not ours
                 return os.stat(STAGING_FOLDER, dir_fd=self._handle, follow_symlinks=False)
             raise EquipmentError(Reason.WRITE_ERROR, "look at outbound") from error
-        try:
-            return os.fstat(handle)
-        finally:
-            os.close(handle)
 
     def _make_folders(self, path: str) -> int:
         """A handle on a folder below outbound, made where missing; through no link."""

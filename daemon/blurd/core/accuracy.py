@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from blurd.core.geometry import clip, coverage, grow, intersection_over_union, union_area
+from blurd.core.geometry import areas, clip, coverage, grow, intersection_over_union, union_area
 from blurd.records import Box, Category, Detection
 
 Boxes = NDArray[np.float64]
@@ -110,11 +110,6 @@ def overlaps(scene: Scene) -> NDArray[np.float64]:
     own, theirs = areas(scene.found)[:, None], areas(scene.truth)[None, :]
     inside = table * (own + theirs) / (1.0 + table)
     return np.where(scene.crowd[None, :], inside / np.maximum(own, 1e-9), table)
-
-
-def areas(boxes: Boxes) -> NDArray[np.float64]:
-    """(n,): areas in square pixels."""
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 def match(scene: Scene, iou_threshold: float) -> Matches:

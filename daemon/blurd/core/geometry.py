@@ -85,7 +85,7 @@ def intersection_over_union(first: BoxArray, second: BoxArray) -> NDArray[np.flo
     right_bottom = np.minimum(first[:, None, 2:4], second[None, :, 2:4])
     sides = np.maximum(right_bottom - left_top, 0.0)
     common = sides[..., 0] * sides[..., 1]
-    together = _areas(first)[:, None] + _areas(second)[None, :] - common
+    together = areas(first)[:, None] + areas(second)[None, :] - common
     shares: NDArray[np.float64] = np.divide(common, together, out=np.zeros_like(common), where=together > 0)
     return shares
 
@@ -155,6 +155,7 @@ def _shaped(hits: HitArray, reach: float) -> NDArray[np.float64]:
     return shaped
 
 
-def _areas(boxes: BoxArray) -> NDArray[np.float64]:
-    areas: NDArray[np.float64] = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return areas
+def areas(boxes: BoxArray) -> NDArray[np.float64]:
+    """(N,) areas in square pixels."""
+    found: NDArray[np.float64] = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return found

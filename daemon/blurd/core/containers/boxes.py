@@ -10,7 +10,7 @@ Invariants
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from blurd.core.containers.reader import MalformedError, ShortError, View
+from blurd.core.containers.reader import BytesReader, MalformedError, ShortError, View
 
 _MAX_BOXES = 100_000
 _MAX_ITEMS = 10_000
@@ -94,20 +94,8 @@ def pictures(view: View) -> Pictures:
     """The item tables; `MalformedError` where there are none."""
     for box in boxes(view, 0, view.size):
         if box.name == b"meta" and box.end - box.start <= _META_BYTES:
-            return _meta(View(_Part(view.exactly(box.start, box.end - box.start))))
+            return _meta(View(BytesReader(view.exactly(box.start, box.end - box.start))))
     raise MalformedError
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    data: bytes
-
-    @property
-    def size(self) -> int:
-        return len(self.data)
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        return self.data[offset : offset + length]
 
 
 def _meta(view: View) -> Pictures:
