@@ -6,7 +6,7 @@ pixel; a box covers [left, right) x [top, bottom). Times are seconds, durations 
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType, Self
@@ -116,18 +116,24 @@ class Mask:
 
 @dataclass(frozen=True, slots=True)
 class FrameObservation:
-    """What the analysis saw in one frame, at its time in the stream."""
+    """What the analysis saw in one frame, at its time in the stream.
+
+    `cut` says that the scene changed between the frame before and this one. `analysed` is False for a frame that lies
+    between analysed ones and shows nothing that they don't; a hit that it lacks is no miss.
+    """
 
     index: int
     time_s: float
     detections: tuple[Detection, ...]
+    cut: bool = False
+    analysed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
     """For every frame the masks to apply: the one value that passes from the first pass to the second."""
 
-    frames: tuple[tuple[Mask, ...], ...]
+    frames: Sequence[tuple[Mask, ...]]
 
     @property
     def mask_count(self) -> int:
@@ -187,6 +193,7 @@ class MediaFacts:
     width_px: int
     height_px: int
     frames: int
+    duration_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
