@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from types import MappingProxyType
 
-from blurd.core.containers import bmp, boxes, jpeg, png, riff, streams, tiff
+from blurd.core.containers import bmp, boxes, jpeg, matroska, movie, png, riff, streams, tiff
 from blurd.core.containers.reader import BytesReader, ParseError, Reader, ShortError, View
 from blurd.core.containers.signatures import IMAGES, Format, identify
 
@@ -36,12 +36,13 @@ def completeness(reader: Reader) -> Completeness:
     """Whether the file holds all that its structure announces; data behind its end does not matter."""
     if reader.size == 0:
         return Completeness.INCOMPLETE
-    code = identify(reader)
+    view = View(reader)
+    code = identify(reader, view)
     check = _WHOLE.get(code) if code is not None else None
     if check is None:
         return Completeness.UNDETERMINED
     try:
-        return Completeness.WHOLE if check(View(reader)) else Completeness.UNDETERMINED
+        return Completeness.WHOLE if check(view) else Completeness.UNDETERMINED
     except ShortError:
         return Completeness.INCOMPLETE
     except ParseError:
@@ -111,5 +112,7 @@ _LEFTOVERS: MappingProxyType[Format, Callable[[View], Iterator[str]]] = MappingP
         Format.WEBP: riff.webp_leftovers,
         Format.TIFF: tiff.leftovers,
         Format.BMP: bmp.leftovers,
+        Format.MP4: movie.leftovers,
+        Format.MATROSKA: matroska.leftovers,
     }
 )

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from blurd.core.containers.reader import MalformedError, View
+from blurd.core.containers.reader import BytesReader, MalformedError, ParseError, View
 
 _MAX_SEGMENTS = 20_000
 _CHUNK_BYTES = 1 << 20
@@ -29,6 +29,7 @@ JFIF_BARE = b"\xff\xe0\x00\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
 _ICC_NAME = b"ICC_PROFILE\0"
 _EXIF_NAME = b"Exif\0\0"
 _ADOBE_BYTES = 12
+_HEADER_BYTES = 64 << 10
 _FIRST_RESTART = 0xD0
 
 
@@ -79,6 +80,30 @@ def outline(view: View) -> Iterator[Segment]:
         yield Segment(marker, start, offset + 2, scan_end, end)
         offset = scan_end
     raise MalformedError
+
+
+def is_motion(view: View) -> bool:
+    """True for a raw stream of JPEG pictures: behind the first there is another of the same size, and no index.
+
+    Photos with a second picture behind the first (a preview, the other eye) have one of another size, or an index.
+    """
+    first: list[Segment] = []
+    try:
+        for segment in outline(view):
+            first.append(segment)
+            if segment.marker == APP2 and view.some(segment.payload, 4) == b"MPF\0":
+                return False
+        behind = View(BytesReader(view.some(first[-1].end, _HEADER_BYTES)))
+        size = frame_header(view, first)
+        second: list[Segment] = []
+        for segment in outline(behind):
+            second.append(segment)
+            if segment.marker in FRAMES:
+                found = frame_header(behind, second)
+                return (found.width, found.height) == (size.width, size.height)
+    except ParseError:
+        pass
+    return False
 
 
 def _marker_at(view: View, offset: int) -> tuple[int, int, int]:

@@ -1,7 +1,7 @@
 """What a file is, by its first bytes and never by its name. Pure.
 
 Invariants
-* Reads at most the first 4 KiB.
+* Reads at most the first 4 KiB; of a JPEG file the first picture's structure too, to tell it from a stream of them.
 * Formats that blurd can't treat are recognised too, so that they are called unsupported and not unknown.
 """
 
@@ -9,6 +9,7 @@ import re
 from enum import StrEnum
 from types import MappingProxyType
 
+from blurd.core.containers import jpeg
 from blurd.core.containers.reader import ParseError, Reader, View
 
 _HEAD_BYTES = 4096
@@ -43,6 +44,9 @@ class Format(StrEnum):
     FLV = "flv"
     OGG = "ogg"
     DHAV = "dhav"
+    MXF = "mxf"
+    MPEG4_ES = "mpeg4_es"
+    MJPEG_ES = "mjpeg_es"
 
 
 IMAGES = frozenset(
@@ -82,12 +86,14 @@ _SIGNATURES: tuple[tuple[re.Pattern[bytes], Format], ...] = tuple(
         (rb"\x1a\x45\xdf\xa3", Format.MATROSKA),
         (rb"\0\0\x01\xba|IMKH", Format.MPEG_PS),
         (rb"\0\0\x01\xb3", Format.MPEG_ES),
-        (rb"\0?\0\0\x01[\x09\x27\x47\x67]", Format.H264_ES),
-        (rb"\0?\0\0\x01[\x40\x42\x44\x46]\x01", Format.HEVC_ES),
+        (rb"\0?\0\0\x01[\x06\x09\x27\x47\x67]", Format.H264_ES),
+        (rb"\0?\0\0\x01[\x40\x42\x44\x46\x4e]\x01", Format.HEVC_ES),
         (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\0\xaa\0\x62\xce\x6c", Format.ASF),
         (rb"FLV\x01", Format.FLV),
         (rb"OggS", Format.OGG),
-        (rb"DHAV", Format.DHAV),
+        (rb"DHAV|DAHUA", Format.DHAV),
+        (rb"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01", Format.MXF),
+        (rb"\0\0\x01[\xb0\x00]", Format.MPEG4_ES),
     )
 )
 
@@ -100,15 +106,19 @@ _MAJOR_BRANDS = MappingProxyType({b"crx ": Format.CAMERA_RAW, b"jp2 ": Format.JP
 _BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 
 
-def identify(reader: Reader) -> Format | None:
-    """The format that the content says, or None for content that is no image or video known here."""
+def identify(reader: Reader, budget: View | None = None) -> Format | None:
+    """The format that the content says, or None for content that is no image or video known here.
+
+    `budget` is the view that counts what is read, where a caller goes on reading with it.
+    """
+    view = View(reader) if budget is None else budget
     try:
-        head = View(reader).some(0, _HEAD_BYTES)
+        head = view.some(0, _HEAD_BYTES)
     except ParseError:
         return None
     for pattern, code in _SIGNATURES:
         if pattern.match(head):
-            return code
+            return Format.MJPEG_ES if code is Format.JPEG and jpeg.is_motion(view) else code
     if head[4:8] == b"ftyp":
         return _by_brand(head)
     if head[4:8] in _OLD_QUICKTIME:
