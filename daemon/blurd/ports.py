@@ -6,6 +6,9 @@ Pixels: `RgbPicture` is (height, width, 3) uint8 RGB, upright. Everything else a
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, Protocol, Self, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from blurd.errors import Reason
 from blurd.records import (
     Category,
@@ -63,8 +66,15 @@ class Frame(Protocol):
     def rgb(self) -> RgbPicture:
         """The upright picture that the detectors see."""
 
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width and height of the upright picture."""
+
+    def blocks(self) -> NDArray[np.uint8]:
+        """Mean brightness, (rows, columns), of small blocks of the upright picture; cheap, to see what changed."""
+
     def masked(self, masks: Sequence[Mask]) -> Self:
-        """A copy with the masks drawn in; the frame itself where there are none. Never changes this frame."""
+        """The frame with the masks drawn in; itself where there are none. This frame may be spent: use the result."""
 
 
 FrameT = TypeVar("FrameT", bound=Frame)
@@ -92,6 +102,9 @@ class MediaSource(Protocol[FrameT]):
 
         Raises `EquipmentError` with an outbound reason when the target can't be written.
         """
+
+    def same_time(self, expected: FrameT, found: FrameT) -> bool:
+        """True where `found`, decoded from the copy, is shown when `expected` is."""
 
     def compare(self, expected: FrameT, found: FrameT) -> bool:
         """True where `found`, decoded from the copy, is `expected` within what the copy's encoding may change."""
@@ -123,8 +136,8 @@ class JobStore(Protocol):
         Returns the jobs made, with the file each is for.
         """
 
-    def is_known(self, folder: FolderName, path: str, stamp: FileStamp) -> bool:
-        """True where this very version has a job, finished or not."""
+    def is_known(self, folder: FolderName, path: str, stamp: FileStamp, regions: FileStamp | None = None) -> bool:
+        """True where this very version, of the file and of its own regions, has a job, finished or not."""
 
     def claim(self, worker: WorkerIdentity, folders: Sequence[FolderName], now_s: float) -> Job | None:
         """Take the oldest job that is due from these folders, counting the attempt."""
@@ -154,6 +167,15 @@ class JobStore(Protocol):
 
     def publish(self, job: JobId) -> None:
         """Staged -> published."""
+
+    def copies_replaced_by(self, job: Job) -> tuple[Job, ...]:
+        """Earlier jobs for the same content under other regions whose copies are, or may be, visible in outbound."""
+
+    def is_name_taken_over(self, job: Job) -> bool:
+        """True where a later job's copy has the name that this job's copy had: this one's is gone already."""
+
+    def withdraw(self, job: JobId) -> None:
+        """Published -> withdrawn; one that was superseded between link and receipt only forgets its copy."""
 
     def release(self, job: JobId, state: JobState, reason: Reason | None) -> None:
         """A job that no worker holds -> queued, superseded or vanished."""

@@ -1,16 +1,26 @@
 """From detections to masks. Pure.
 
+Of an image each page is masked for itself. Of a video each thing is masked along its track: what a detector missed in
+single frames is bridged, what it saw too late or too early is padded, and masks move steadily.
+
 Invariants
-* Every hit at or above its category's start threshold is masked; nothing is masked below it.
-* A mask's box contains its detection's box, grown on each side by a share of the box's own size.
+* Every hit at or above its category's start threshold is masked, in a video weaker ones that belong to a track too.
+* A mask's box contains its detection's box, grown on each side by a share of the box's own size; smoothing only adds.
+* Nothing is masked across a scene cut for what was seen on its other side.
 * A repair only adds masks.
 """
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from blurd.core.geometry import grow
-from blurd.records import Category, Detection, Mask, MaskShape, MaskStyle, Timeline
+import numpy as np
+from numpy.typing import NDArray
+
+from blurd.core.geometry import BoxArray, grow
+from blurd.core.tables import MaskTable
+from blurd.core.tracking import Track, TrackRule, track
+from blurd.records import Box, Category, Detection, FrameObservation, Mask, MaskShape, MaskStyle, Timeline
 
 REPAIR_GROWTH = 0.3
 """Growth of the solid mask over a detection that was left, on each side; doubled for each generous repair."""
@@ -38,6 +48,27 @@ class MaskRules:
         return rule.start_threshold if rule is not None else float("inf")
 
 
+@dataclass(frozen=True, slots=True)
+class MotionRule:
+    """How masks of a video follow their things.
+
+    Ends are padded by `pad_s`, in which a box goes on as it moved, slower and slower (`damping_s`), and grows on each
+    side by `pad_growth_per_s` of its size. Within `steady_s` around a frame the largest size counts, and places are
+    means weighted by a Gaussian of that deviation. Where a thing was not found, its mask grows on each side by
+    `gap_growth_per_s` of its size for each second to the nearest find, at most by `most_growth`. A box that comes
+    nearer to the picture's edge than `edge_share` of its size is extended beyond it.
+    """
+
+    pad_s: float = 0.5
+    damping_s: float = 0.25
+    pad_growth_per_s: float = 0.3
+    steady_s: float = 0.12
+    gap_growth_per_s: float = 0.8
+    most_growth: float = 0.4
+    edge_share: float = 0.15
+    tracks: TrackRule = TrackRule()  # noqa: RUF009  frozen
+
+
 def masks_of(detections: Sequence[Detection], rules: MaskRules) -> tuple[Mask, ...]:
     """The masks for one frame's detections."""
     return tuple(
@@ -48,12 +79,162 @@ def masks_of(detections: Sequence[Detection], rules: MaskRules) -> tuple[Mask, .
     )
 
 
-def repair(timeline: Timeline, leaks: Sequence[Sequence[Detection]], generosity: int) -> Timeline:
+def plan_video(
+    observations: Sequence[FrameObservation],
+    rules: MaskRules,
+    size_px: tuple[int, int],
+    motion: MotionRule = MotionRule(),
+) -> Timeline:
+    """The masks of a video whose upright pictures have this width and height."""
+    scenes = Scenes.of(observations)
+    wanted = (_of_interest(one, rules) for one in observations)
+    tracks = track(wanted, rules.start_threshold, motion.tracks)
+    spans = [_span(one, scenes, size_px, motion) for one in tracks]
+    rows = [(first + place, number, place) for number, (first, boxes) in enumerate(spans) for place in range(len(boxes))]
+    order = np.array(rows, np.intp).reshape(-1, 3)
+    order = order[np.argsort(order[:, 0], kind="stable")]
+    ends = np.searchsorted(order[:, 0], np.arange(len(scenes.times_s)), side="right")
+    table, start = MaskTable(), 0
+    for end in ends.tolist():
+        shown = order[start:end, 1:].tolist()
+        table.append([_mask(tracks[number].category, spans[number][1][place], rules) for number, place in shown])
+        start = end
+    return Timeline(table)
+
+
+def _of_interest(observation: FrameObservation, rules: MaskRules) -> FrameObservation:
+    """The observation with hits of the masked categories alone."""
+    if all(hit.category in rules.categories for hit in observation.detections):
+        return observation
+    hits = tuple(hit for hit in observation.detections if hit.category in rules.categories)
+    return FrameObservation(observation.index, observation.time_s, hits, observation.cut, observation.analysed)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scenes:
+    """The frames' times (n,), and the first frame of each scene after a cut, rising."""
+
+    times_s: NDArray[np.float64]
+    cuts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, observations: Sequence[FrameObservation]) -> "Scenes":
+        """From observations."""
+        times_s, cuts = np.empty(len(observations)), []
+        for place, observation in enumerate(observations):
+            times_s[place] = observation.time_s
+            if observation.cut:
+                cuts.append(place)
+        return cls(times_s, tuple(cuts))
+
+    def around(self, first: int, last: int, reach_s: float) -> tuple[int, int]:
+        """The frames, end exclusive, of the same scene that lie at most `reach_s` before `first` or after `last`."""
+        scene = bisect_right(self.cuts, first)
+        begin = self.cuts[scene - 1] if scene else 0
+        end = self.cuts[scene] if scene < len(self.cuts) else len(self.times_s)
+        slack_s = reach_s + 1e-9
+        start = int(np.searchsorted(self.times_s, self.times_s[first] - slack_s, side="left"))
+        stop = int(np.searchsorted(self.times_s, self.times_s[last] + slack_s, side="right"))
+        return max(begin, start), min(end, stop)
+
+
+def _mask(category: Category, row: NDArray[np.float64], rules: MaskRules) -> Mask:
+    rule = rules.categories[category]
+    left, top, right, bottom = row.tolist()
+    return Mask(grow(Box(left, top, right, bottom), rule.growth), rule.shape, rules.style)
+
+
+def _span(one: Track, scenes: Scenes, size_px: tuple[int, int], motion: MotionRule) -> tuple[int, BoxArray]:
+    """The first frame in which a track is masked, and its boxes, not grown yet, from there on."""
+    start, stop = scenes.around(int(one.frames[0]), int(one.frames[-1]), motion.pad_s)
+    times_s = scenes.times_s[start:stop]
+    found_s = scenes.times_s[one.frames]
+    boxes = np.stack([np.interp(times_s, found_s, one.boxes[:, side]) for side in range(4)], axis=1)
+    boxes = _hulls(boxes, _steady(boxes, times_s, motion.steady_s))
+    boxes = _hulls(boxes, _carried_on(boxes, times_s, found_s, one, motion))
+    away_s = _distance_to_nearest(times_s, found_s)
+    inside = (times_s >= found_s[0]) & (times_s <= found_s[-1])
+    share = np.minimum(away_s * np.where(inside, motion.gap_growth_per_s, motion.pad_growth_per_s), motion.most_growth)
+    extra = np.concatenate([boxes[:, 2:] - boxes[:, :2]] * 2, axis=1) * share[:, None]
+    boxes = boxes + extra * (-1, -1, 1, 1)
+    boxes[one.frames - start] = _hulls(boxes[one.frames - start], one.boxes)
+    return start, _over_the_edge(boxes, size_px, motion.edge_share)
+
+
+def _hulls(first: BoxArray, second: BoxArray) -> BoxArray:
+    return np.concatenate([np.minimum(first[:, :2], second[:, :2]), np.maximum(first[:, 2:], second[:, 2:])], axis=1)
+
+
+def _steady(boxes: BoxArray, times_s: NDArray[np.float64], width_s: float) -> BoxArray:
+    """Centres smoothed, each with the largest size nearby: a mask that neither trembles nor pulsates."""
+    centres, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    smooth, large = np.empty_like(centres), np.empty_like(sizes)
+    starts = np.searchsorted(times_s, times_s - 2 * width_s, side="left")
+    stops = np.searchsorted(times_s, times_s + 2 * width_s, side="right")
+    for place, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
+        weights = np.exp(-0.5 * np.square((times_s[start:stop] - times_s[place]) / width_s))
+        smooth[place] = weights @ centres[start:stop] / weights.sum()
+        large[place] = sizes[start:stop].max(axis=0)
+    return np.concatenate([smooth - large / 2, smooth + large / 2], axis=1)
+
+
+def _carried_on(
+    boxes: BoxArray, times_s: NDArray[np.float64], found_s: NDArray[np.float64], one: Track, motion: MotionRule
+) -> BoxArray:
+    """The boxes before the first find and after the last, moved on as the thing moved then."""
+    carried = boxes.copy()
+    centres = (one.boxes[:, :2] + one.boxes[:, 2:]) / 2
+    for end, outside in ((0, times_s < found_s[0]), (-1, times_s > found_s[-1])):
+        near = np.abs(found_s - found_s[end]) <= motion.damping_s
+        if near.sum() < 2 or not outside.any():  # noqa: PLR2004
+            continue
+        offset_s = found_s[near] - found_s[near].mean()
+        spread = float((offset_s**2).sum())
+        if spread <= 0:
+            continue
+        speed = offset_s @ (centres[near] - centres[near].mean(axis=0)) / spread
+        ahead_s = times_s[outside] - found_s[end]
+        way_s = np.sign(ahead_s) * motion.damping_s * (1 - np.exp(-np.abs(ahead_s) / motion.damping_s))
+        carried[outside] += np.tile(way_s[:, None] * speed, 2)
+    return carried
+
+
+def _distance_to_nearest(times_s: NDArray[np.float64], found_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    after = np.clip(np.searchsorted(found_s, times_s), 0, len(found_s) - 1)
+    before = np.maximum(after - 1, 0)
+    away: NDArray[np.float64] = np.minimum(np.abs(found_s[after] - times_s), np.abs(found_s[before] - times_s))
+    return away
+
+
+def _over_the_edge(boxes: BoxArray, size_px: tuple[int, int], share: float) -> BoxArray:
+    """Boxes near an edge of the picture reach beyond it: what leaves is cut off there, and its box shrinks."""
+    sizes = np.maximum(boxes[:, 2:] - boxes[:, :2], 1.0)
+    reach = share * sizes
+    low = np.where(boxes[:, :2] < reach, np.minimum(boxes[:, :2], -reach), boxes[:, :2])
+    limits = np.array(size_px, np.float64)
+    high = np.where(boxes[:, 2:] > limits - reach, np.maximum(boxes[:, 2:], limits + reach), boxes[:, 2:])
+    return np.concatenate([low, high], axis=1)
+
+
+def spread_leaks(
+    leaks: Mapping[int, tuple[Detection, ...]], observations: Sequence[FrameObservation], reach_s: float
+) -> dict[int, tuple[Detection, ...]]:
+    """Leaks of a video, seen in single frames, in all frames of the scene that lie within `reach_s` around."""
+    scenes = Scenes.of(observations)
+    spread: dict[int, tuple[Detection, ...]] = {}
+    for index, found in leaks.items():
+        for frame in range(*scenes.around(index, index, reach_s)):
+            spread[frame] = (*spread.get(frame, ()), *found)
+    return spread
+
+
+def repair(timeline: Timeline, leaks: Mapping[int, tuple[Detection, ...]], generosity: int) -> Timeline:
     """The timeline with a solid rectangle over each leak; `generosity` doubles its growth so many times."""
     growth = REPAIR_GROWTH * 2**generosity
-    return Timeline(
-        tuple(
-            (*masks, *(Mask(grow(leak.box, growth), MaskShape.RECTANGLE, MaskStyle.SOLID) for leak in found))
-            for masks, found in zip(timeline.frames, leaks, strict=True)
-        )
-    )
+
+    def frames() -> Iterator[Sequence[Mask]]:
+        for index, masks in enumerate(timeline.frames):
+            found = leaks.get(index, ())
+            yield (*masks, *(Mask(grow(leak.box, growth), MaskShape.RECTANGLE, MaskStyle.SOLID) for leak in found))
+
+    return Timeline(MaskTable(frames()))

@@ -1,25 +1,217 @@
 """Analyse: decode every frame and detect on it. Keeps boxes, never frames.
 
-Invariant: there is one observation for each frame that the source has, in order, or an error; never one less.
+A page of an image is looked at as it is. Of a video, a part of a picture that did not change since it was looked at is
+not looked at again, and a frame between two others that shows nothing new is left to them: the rule, and why it is
+safe, stands in `core/change`.
+
+Invariants
+* There is one observation for each frame that the source has, in order, or an error; never one less.
+* What is left out is left out by that rule alone. An observation whose frame was left to its neighbours says so.
+* At most `ChangeRule.most_between` + 1 frames are held.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from blurd.core.change import BlockMask, Blocks, ChangeRule, blocks_under, changed, is_cut, meets, regions, unexplained
+from blurd.core.geometry import overlap
+from blurd.core.tables import ObservationTable
 from blurd.errors import InputError, Reason
-from blurd.ports import Detector, FrameT, MediaSource
-from blurd.records import FrameObservation
+from blurd.ports import Detector, Frame, FrameT, MediaSource
+from blurd.records import Box, Category, Detection, FrameObservation, MediaKind, RgbPicture
+
+SAME_IOU = 0.3
+"""Overlap from which a hit in one analysed frame and a hit in the next are the same thing, moved a little."""
+
+Threshold = Callable[[Category], float]
 
 
 def analyse(
-    source: MediaSource[FrameT], detector: Detector, progress: Callable[[float], None]
-) -> tuple[FrameObservation, ...]:
+    source: MediaSource[FrameT],
+    detector: Detector,
+    start_threshold: Threshold,
+    progress: Callable[[float], None],
+    rule: ChangeRule = ChangeRule(),  # noqa: B008  frozen
+) -> Sequence[FrameObservation]:
     """What the detector sees in each frame of the source."""
-    observations: list[FrameObservation] = []
-    for frame in source.frames():
-        if frame.index != len(observations):
-            raise InputError(Reason.DAMAGED, "analyse")
-        observations.append(FrameObservation(frame.index, frame.time_s, detector.detect(frame.rgb())))
+    observations = ObservationTable()
+    is_video = source.facts.kind is MediaKind.VIDEO
+    look = _Lookout(detector, start_threshold, rule).watch if is_video else _each(detector)
+    for observation in look(_counted(source)):
+        observations.append(observation)
         progress(min(1.0, len(observations) / max(source.facts.frames, 1)))
     if len(observations) != source.facts.frames:
         raise InputError(Reason.DAMAGED, "analyse")
-    return tuple(observations)
+    return observations
+
+
+def _counted(source: MediaSource[FrameT]) -> Iterator[Frame]:
+    for count, frame in enumerate(source.frames()):
+        if frame.index != count:
+            raise InputError(Reason.DAMAGED, "analyse")
+        yield frame
+
+
+def _each(detector: Detector) -> Callable[[Iterable[Frame]], Iterator[FrameObservation]]:
+    def look(frames: Iterable[Frame]) -> Iterator[FrameObservation]:
+        return (FrameObservation(frame.index, frame.time_s, detector.detect(frame.rgb())) for frame in frames)
+
+    return look
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A frame on its way: what it shows, by its blocks, and whether a scene begins with it."""
+
+    frame: Frame
+    blocks: Blocks
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known after a look: the blocks as they were when last looked at, and what was found there."""
+
+    blocks: Blocks
+    detections: tuple[Detection, ...]
+
+
+class _Lookout:
+    """Goes through one video. `_known` is None until the first frame was looked at."""
+
+    def __init__(self, detector: Detector, start_threshold: Threshold, rule: ChangeRule) -> None:
+        self._detector, self._start_threshold, self._rule = detector, start_threshold, rule
+        self._known: _Known | None = None
+        self._known_s = 0.0
+        self._whole_s = 0.0
+
+    def watch(self, frames: Iterable[Frame]) -> Iterator[FrameObservation]:
+        """One observation for each frame, in order, up to `most_between` frames late."""
+        waiting: list[_Seen] = []
+        previous: Blocks | None = None
+        for frame in frames:
+            blocks = frame.blocks()
+            seen = _Seen(frame, blocks, previous is not None and is_cut(previous, blocks, self._rule))
+            previous = blocks
+            if seen.cut:
+                yield from self._settle(waiting)
+                waiting = []
+                self._known = None
+            waiting.append(seen)
+            if self._is_due(waiting):
+                yield from self._settle(waiting)
+                waiting = []
+        yield from self._settle(waiting)
+
+    def _is_due(self, waiting: Sequence[_Seen]) -> bool:
+        newest, rule = waiting[-1], self._rule
+        if self._known is None or len(waiting) > rule.most_between:
+            return True
+        if newest.frame.time_s - self._known_s >= rule.longest_between_s:
+            return True
+        return not changed(self._known.blocks, newest.blocks, rule).any()
+
+    def _settle(self, waiting: Sequence[_Seen]) -> Iterator[FrameObservation]:
+        """Look at the newest of these frames, then at those of the others that show something of their own."""
+        if not waiting:
+            return
+        *between, newest = waiting
+        before = self._known
+        after = self._look(newest)
+        for seen in between:
+            yield self._between(seen, before, after) if before is not None else self._alone(seen)
+        yield _observation(newest, after.detections)
+        self._known, self._known_s = after, newest.frame.time_s
+
+    def _look(self, seen: _Seen) -> _Known:
+        """Look at what changed in this frame; the rest is as it was."""
+        known, rule = self._known, self._rule
+        time_s = seen.frame.time_s
+        if known is None:
+            return self._look_at_all(seen)
+        fresh = changed(known.blocks, seen.blocks, rule)
+        if not fresh.any():
+            return known
+        if time_s - self._whole_s >= rule.refresh_s:
+            return self._look_at_all(seen)
+        picture = seen.frame.rgb()
+        parts = self._parts(fresh, [hit.box for hit in known.detections], picture)
+        if parts is None:
+            return self._look_at_all(seen, picture)
+        blocks = known.blocks.copy()
+        for part in parts:
+            place = blocks_under(part, blocks.shape, picture.shape[1], picture.shape[0])
+            blocks[place] = seen.blocks[place]
+        kept = tuple(hit for hit in known.detections if not any(meets(hit.box, part) for part in parts))
+        return _Known(blocks, kept + self._hits(picture, parts))
+
+    def _look_at_all(self, seen: _Seen, picture: RgbPicture | None = None) -> _Known:
+        self._whole_s = seen.frame.time_s
+        return _Known(seen.blocks, self._detector.detect(seen.frame.rgb() if picture is None else picture))
+
+    def _alone(self, seen: _Seen) -> FrameObservation:
+        return _observation(seen, self._look_at_all(seen).detections)
+
+    def _between(self, seen: _Seen, before: _Known, after: _Known) -> FrameObservation:
+        """A frame between two that were looked at: left to them, but for what it shows of its own."""
+        rule = self._rule
+        fresh: BlockMask = changed(before.blocks, seen.blocks, rule)
+        if not fresh.any():
+            return _observation(seen, before.detections)
+        still = _still(before.detections, fresh, seen.frame)
+        strange = unexplained(before.blocks, seen.blocks, after.blocks, rule)
+        lonely = self._without_partner(before.detections, after.detections)
+        if not strange.any() and not lonely:
+            return replace(_observation(seen, still), analysed=False)
+        picture = seen.frame.rgb()
+        for box in lonely:
+            rows, columns = blocks_under(box, strange.shape, picture.shape[1], picture.shape[0])
+            strange[max(0, rows.start - 1) : rows.stop + 1, max(0, columns.start - 1) : columns.stop + 1] = True
+        parts = self._parts(strange, [hit.box for hit in (*before.detections, *after.detections)], picture)
+        if parts is None:
+            return _observation(seen, self._detector.detect(picture))
+        kept = tuple(hit for hit in still if not any(meets(hit.box, part) for part in parts))
+        return replace(_observation(seen, kept + self._hits(picture, parts)), analysed=False)
+
+    def _without_partner(self, first: Sequence[Detection], second: Sequence[Detection]) -> list[Box]:
+        """Places of things that one of two looks shows and the other does not, or far away."""
+        return [
+            hit.box
+            for ours, theirs in ((first, second), (second, first))
+            for hit in ours
+            if hit.score >= self._start_threshold(hit.category)
+            and not any(hit.category is other.category and overlap(hit.box, other.box) >= SAME_IOU for other in theirs)
+        ]
+
+    def _parts(self, wanted: BlockMask, things: Iterable[Box], picture: RgbPicture) -> tuple[Box, ...] | None:
+        return regions(wanted, things, picture.shape[1], picture.shape[0], self._rule)
+
+    def _hits(self, picture: RgbPicture, parts: Sequence[Box]) -> tuple[Detection, ...]:
+        found: list[Detection] = []
+        for part in parts:
+            left, top = int(part.left), int(part.top)
+            shown = np.ascontiguousarray(picture[top : int(part.bottom), left : int(part.right)])
+            found += [_moved(hit, left, top) for hit in self._detector.detect(shown)]
+        return tuple(found)
+
+
+def _observation(seen: _Seen, detections: tuple[Detection, ...]) -> FrameObservation:
+    return FrameObservation(seen.frame.index, seen.frame.time_s, detections, cut=seen.cut)
+
+
+def _still(detections: Sequence[Detection], fresh: BlockMask, frame: Frame) -> tuple[Detection, ...]:
+    """Those of the known things whose place did not change at all."""
+    width, height = frame.size_px
+    kept: list[Detection] = []
+    for hit in detections:
+        rows, columns = blocks_under(hit.box, fresh.shape, width, height)
+        if not fresh[max(0, rows.start - 1) : rows.stop + 1, max(0, columns.start - 1) : columns.stop + 1].any():
+            kept.append(hit)
+    return tuple(kept)
+
+
+def _moved(hit: Detection, left: int, top: int) -> Detection:
+    box = hit.box
+    return replace(hit, box=Box(box.left + left, box.top + top, box.right + left, box.bottom + top))

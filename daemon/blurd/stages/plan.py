@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
-from blurd.core.timeline import MaskRules, masks_of
-from blurd.records import FrameObservation, Timeline
+from blurd.core.tables import MaskTable
+from blurd.core.timeline import MaskRules, masks_of, plan_video
+from blurd.records import FrameObservation, MediaFacts, MediaKind, Timeline
 
 
-def plan(observations: Sequence[FrameObservation], rules: MaskRules) -> Timeline:
-    """The timeline for one file: every hit at or above its start threshold is masked."""
-    return Timeline(tuple(masks_of(observation.detections, rules) for observation in observations))
+def plan(observations: Sequence[FrameObservation], rules: MaskRules, facts: MediaFacts) -> Timeline:
+    """The timeline for one file: of a video along tracks, of an image page by page."""
+    if facts.kind is MediaKind.VIDEO:
+        return plan_video(observations, rules, (facts.width_px, facts.height_px))
+    return Timeline(MaskTable(masks_of(observation.detections, rules) for observation in observations))

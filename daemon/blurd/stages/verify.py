@@ -3,8 +3,12 @@
 Checked on the copy as a stranger would read it
 * nothing beside the picture is in the file (allow-list of its format),
 * format, size and number of frames are the planned ones,
+* every frame has the source's time,
 * every frame is the source's frame with the planned masks, within what its encoding may change,
 * a second detection finds nothing that no mask covers.
+
+Of a video the last two are checked on samples: the first frame, the last, and one in each `SAMPLE_EVERY_S` (at most
+`MOST_SAMPLES` in all); of those that stand there one that was left to its neighbours, where there is one.
 
 A mask changes what the detector sees, and sometimes makes a hit of its own: half blur, half collar. Such a hit lies
 mostly on a mask and the source shows nothing there, not even at the detector's floor. It needs less cover than a hit
@@ -13,16 +17,17 @@ that the source has too.
 Invariant: anything but the last raises; the last is returned, because it can be repaired.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from typing import BinaryIO
 
 from blurd.core.geometry import overlap
 from blurd.core.masking import covered_share
-from blurd.core.timeline import MaskRules
 from blurd.errors import EquipmentError, InputError, Reason
-from blurd.ports import Detector, FrameT, MediaCodec, MediaSource
-from blurd.records import Detection, FrameObservation, Mask, Timeline
+from blurd.ports import FrameT, MediaCodec, MediaSource
+from blurd.records import Detection, FrameObservation, Mask, MediaFacts, MediaKind, RgbPicture, Timeline
 
 COVERED_SHARE = 0.9
 """A detection on the copy is accounted for when this share of its box lies under masks."""
@@ -31,8 +36,15 @@ COVERED_SHARE_OF_ARTEFACT = 0.5
 SAME_IOU = 0.3
 """Overlap from which a detection on the source is the one on the copy."""
 
-Leaks = tuple[tuple[Detection, ...], ...]
-"""For every frame the detections that no mask covers."""
+SAMPLE_EVERY_S = 2.0
+MOST_SAMPLES = 400
+SAME_DURATION_S = 0.1
+"""Containers differ in how they note the last frame's duration."""
+
+Look = Callable[[RgbPicture], Sequence[Detection]]
+"""Finds what would have to be masked in a picture: hits from their start threshold on."""
+Leaks = Mapping[int, tuple[Detection, ...]]
+"""For each frame that shows any, by its index, the detections that no mask covers."""
 
 
 def verify(
@@ -41,8 +53,8 @@ def verify(
     timeline: Timeline,
     copy: BinaryIO,
     codec: MediaCodec,
-    detector: Detector,
-    rules: MaskRules,
+    look: Look,
+    progress: Callable[[float], None],
 ) -> Leaks:
     """Check `copy`. Raises OUTPUT_DIFFERS or METADATA_LEFT; returns what is still to be seen."""
     copy.seek(0)
@@ -51,24 +63,59 @@ def verify(
     copy.seek(0)
     try:
         found = codec.open(copy)
+        leaks = _leaks(source, observations, timeline, found, look, progress)
     except InputError as error:
         raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify") from error
-    if found.facts != source.output_facts:
+    if not _same(found.facts, source.output_facts):
         raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify")
-    leaks: list[tuple[Detection, ...]] = []
-    planned = zip(observations, timeline.frames, strict=True)
-    try:
-        for plan, original, frame in zip_longest(planned, source.frames(), found.frames()):
-            if plan is None or original is None or frame is None:
-                raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify")
-            observation, masks = plan
+    return leaks
+
+
+def _leaks(
+    source: MediaSource[FrameT],
+    observations: Sequence[FrameObservation],
+    timeline: Timeline,
+    found: MediaSource[FrameT],
+    look: Look,
+    progress: Callable[[float], None],
+) -> Leaks:
+    sampled = samples(observations, source.facts)
+    leaks: dict[int, tuple[Detection, ...]] = {}
+    count = 0
+    for index, (original, frame) in enumerate(zip_longest(source.frames(), found.frames())):
+        if original is None or frame is None or index >= len(observations) or not source.same_time(original, frame):
+            raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify")
+        if sampled is None or index in sampled:
+            masks = timeline.frames[index]
             if not source.compare(original.masked(masks), frame):
                 raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify")
-            hits = [hit for hit in detector.detect(frame.rgb()) if hit.score >= rules.start_threshold(hit.category)]
-            leaks.append(tuple(hit for hit in hits if not _is_covered(hit, masks, observation.detections)))
-    except InputError as error:
-        raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify") from error
-    return tuple(leaks)
+            hits = look(frame.rgb())
+            left = tuple(hit for hit in hits if not _is_covered(hit, masks, observations[index].detections))
+            if left:
+                leaks[index] = left
+        count = index + 1
+        progress(count / len(observations))
+    if count != len(observations):
+        raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify")
+    return leaks
+
+
+def samples(observations: Sequence[FrameObservation], facts: MediaFacts) -> frozenset[int] | None:
+    """The frames that are looked at again; None for all."""
+    if facts.kind is not MediaKind.VIDEO or not observations:
+        return None
+    first_s = observations[0].time_s
+    spacing_s = max(SAMPLE_EVERY_S, (observations[-1].time_s - first_s) / MOST_SAMPLES)
+    chosen: dict[int, tuple[bool, int]] = {}
+    for observation in observations:
+        place = int((observation.time_s - first_s) / spacing_s)
+        chosen[place] = min(chosen.get(place, (True, observation.index)), (observation.analysed, observation.index))
+    return frozenset({0, len(observations) - 1} | {index for _, index in chosen.values()})
+
+
+def _same(found: MediaFacts, planned: MediaFacts) -> bool:
+    same_duration = math.isclose(found.duration_s, planned.duration_s, rel_tol=0, abs_tol=SAME_DURATION_S)
+    return same_duration and replace(found, duration_s=planned.duration_s) == planned
 
 
 def _is_covered(hit: Detection, masks: Sequence[Mask], in_source: Sequence[Detection]) -> bool:
