@@ -93,11 +93,19 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "evaluate",
         help="measure detection on an annotated set",
-        description="Measure the detection that masks, on pictures annotated in COCO's format: precision, recall,"
-        " average precision, and the share of objects that would be covered.",
+        description="Measure the detection that masks. On pictures annotated in COCO's format: precision, recall,"
+        " average precision, and the share of objects that would be covered. On a video annotated frame by frame:"
+        " the share of object-frames that are covered, by frame and by track, the longest exposure, flicker.",
+        epilog="The annotations of a video are MOTChallenge's text, one object in one frame on each line: frame (from"
+        " 1), id, left, top, width, height, conf, class (face or plate), visibility; or COCO JSON with videos, images"
+        " with video_id and frame_index (from 0), and annotations with track_id.",
     )
-    command.add_argument("--annotations", type=Path, required=True, metavar="FILE", help="COCO JSON")
-    command.add_argument("--images", type=Path, required=True, metavar="DIR", help="the folder of the pictures")
+    command.add_argument(
+        "--annotations", type=Path, required=True, metavar="FILE", help="COCO JSON; for a video also MOT text"
+    )
+    media = command.add_mutually_exclusive_group(required=True)
+    media.add_argument("--images", type=Path, metavar="DIR", help="the folder of the pictures")
+    media.add_argument("--video", type=Path, metavar="FILE", help="the video")
     command.add_argument(
         "--classes", type=_classes, metavar="LIST", help="face, plate or both (default: what the set annotates)"
     )
@@ -186,6 +194,7 @@ def _blur(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from blurd.evaluate import evaluate  # noqa: PLC0415
+    from blurd.evaluate_video import VideoEvaluation, evaluate_video  # noqa: PLC0415
 
     settings, policy = _settings_without_folders(options)
     _silence_libraries()
@@ -195,18 +204,24 @@ def _evaluate(options: argparse.Namespace) -> int:
         def advance(count: int, total: int) -> None:
             bar.update(task, completed=count, total=total)
 
-        result = evaluate(settings, policy, options.annotations, options.images, options.classes, advance)
+        common = (options.classes, advance)
+        result = (
+            evaluate_video(settings, policy, options.annotations, options.video, *common)
+            if options.video
+            else evaluate(settings, policy, options.annotations, options.images, *common)
+        )
     text = json.dumps(result.as_json(), indent=2)
     if options.json:
         options.json.write_text(text + "\n", encoding="utf-8")
     else:
         print(text)  # noqa: T201
     if options.report:
-        from blurd.evaluation_page import evaluation_page  # noqa: PLC0415
+        from blurd.evaluation_page import evaluation_page, video_page  # noqa: PLC0415
 
         options.report.mkdir(parents=True, exist_ok=True)
         page = options.report / "evaluation.html"
-        page.write_text(evaluation_page(result), encoding="utf-8")
+        content = video_page(result) if isinstance(result, VideoEvaluation) else evaluation_page(result)
+        page.write_text(content, encoding="utf-8")
         print(f"report: {page}", file=sys.stderr)  # noqa: T201
     return 0
 

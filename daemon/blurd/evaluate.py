@@ -133,7 +133,7 @@ def evaluate(
     if missing := missing_files(annotated.images, folder):
         detail = f"{len(missing)} images are not in {folder}, the first is {missing[0]}."
         raise EquipmentError(Reason.ANNOTATIONS_INVALID, "evaluate", detail)
-    codec = build_codec(settings.limits)
+    codec = build_codec(settings.limits, policy)
     results: list[ClassResult] = []
     data_sha256, device = "", ""
     for number, category in enumerate(categories):

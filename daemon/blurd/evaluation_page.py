@@ -1,7 +1,7 @@
-"""The page that `blurd evaluate --report` writes: an evaluation, ready to be filed with an assessment."""
+"""The pages that `blurd evaluate --report` writes: an evaluation, ready to be filed with an assessment."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -9,16 +9,20 @@ from markupsafe import Markup
 from blurd.adapters.host import wall_clock
 from blurd.adapters.report import Line, Plot, bar_plot, line_plot, render
 from blurd.core.accuracy import RECALL_POINTS, OperatingPoint
+from blurd.core.exposure import Exposure
 from blurd.evaluate import ClassResult, Evaluation
+from blurd.evaluate_video import VideoEvaluation
 
 _NAMES = {"face": "Faces", "plate": "Licence plates"}
+MOST_TRACKS = 30
+"""Rows of the list of uncovered tracks."""
 
 
 def evaluation_page(evaluation: Evaluation) -> str:
     """One self-contained HTML page."""
     return render(
         "evaluation.html",
-        filters={"percent": _percent, "figure": _figure},
+        filters=_FILTERS,
         version=evaluation.as_json()["version"],
         date=wall_clock(),
         images=evaluation.images,
@@ -29,6 +33,37 @@ def evaluation_page(evaluation: Evaluation) -> str:
         settings_sha256=evaluation.settings_sha256,
         classes=[_class(result) for result in evaluation.results],
     )
+
+
+def video_page(evaluation: VideoEvaluation) -> str:
+    """One self-contained HTML page on a video."""
+    figures = evaluation.as_json()
+    classes = [
+        _video_class(figures["classes"][category], exposure) for category, exposure in evaluation.exposures.items()
+    ]
+    return render("evaluation_video.html", filters=_FILTERS, date=wall_clock(), **{**figures, "classes": classes})
+
+
+def _video_class(figures: Mapping[str, Any], exposure: Exposure) -> dict[str, Any]:
+    uncovered = [track for track in figures["tracks"] if track["first_exposed_frame"] is not None]
+    uncovered.sort(key=lambda track: (-track["longest_exposure_s"], track["first_exposed_frame"]))
+    return {
+        **figures,
+        "name": _NAMES[exposure.category],
+        "worst": uncovered[:MOST_TRACKS],
+        "plot": bar_plot(
+            "Tracks by coverage", "share of tracks", _shares([track.coverage for track in exposure.tracks])
+        ),
+    }
+
+
+def _shares(coverages: Sequence[float]) -> dict[str, float]:
+    """The share of tracks in each class of coverage."""
+    classes = {"never": 0, "< 90 %": 0, "90-99 %": 0, "> 99 %": 0, "always": 0}
+    for coverage in coverages:
+        name = "never" if coverage == 0 else "< 90 %" if coverage < 0.9 else "90-99 %" if coverage <= 0.99 else "> 99 %"  # noqa: PLR2004
+        classes["always" if coverage == 1 else name] += 1
+    return {name: count / max(len(coverages), 1) for name, count in classes.items()}
 
 
 def _class(result: ClassResult) -> dict[str, Any]:
@@ -74,3 +109,6 @@ def _percent(share: float | None) -> str:
 
 def _figure(value: float | None) -> str:
     return "not defined" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+_FILTERS = {"percent": _percent, "figure": _figure}
