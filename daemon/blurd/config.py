@@ -9,7 +9,9 @@ A folder's policy is `[defaults]` with the folder's own keys on top.
 """
 
 import hashlib
+import itertools
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,11 +21,13 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from pydantic_core import ErrorDetails
 
 from blurd.core.naming import TEMPORARY_NAMES
+from blurd.core.polygons import fault, meet
 from blurd.errors import EquipmentError, Reason
 from blurd.records import Category, FolderName, MaskShape, MaskStyle
 
 DEFAULT_PATH = Path("/etc/blurd/blurd.toml")
 
+_ENUM_MEMBER = re.compile(r"<[\w.]+: ('[^']*')>")
 _ADD_A_FOLDER = "add at least one [[folder]] table"
 _CHECKOUT_MODELS = Path(__file__).parents[2] / "models"
 
@@ -87,12 +91,14 @@ class LimitSettings(_Table):
     max_megapixels: Annotated[float, Field(gt=0, le=2000)] = 200.0
     max_pages: Annotated[int, Field(ge=1, le=10_000)] = 100
     max_image_mebibytes: Annotated[int, Field(ge=1, le=65_536)] = 1024
+    max_frame_megapixels: Annotated[float, Field(gt=0, le=300)] = 40.0
+    max_frames: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000_000
 
 
 class CategoryMask(_Table):
     """`mask.face`, `mask.plate`: the outline, and how far a box is grown on each side, as a share of its size."""
 
-    shape: MaskShape
+    shape: Literal[MaskShape.ELLIPSE, MaskShape.RECTANGLE]
     growth: Annotated[float, Field(ge=0.0, le=3.0)]
 
 
@@ -119,6 +125,40 @@ class ThresholdSettings(_Table):
         return self.face if category is Category.FACE else self.plate
 
 
+_SHAPING = {"audio", "classes", "damaged", "encode", "mask", "thresholds", "zone"}
+"""The keys of a policy that shape a copy."""
+
+
+class EncodeSettings(_Table):
+    """`encode`: how videos are written. `quality` is the encoder's constant quality factor, less is better."""
+
+    codec: Literal["auto", "h264", "h265", "vp9"] = "auto"
+    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"] = "veryfast"
+    quality: Annotated[int, Field(ge=0, le=63)] | None = None
+
+
+class ZoneSettings(_Table):
+    """`zone`: a polygon in every picture, in shares of its width and height, that is masked or left clear."""
+
+    polygon: tuple[tuple[Fraction, Fraction], ...]
+    do: Literal["mask", "leave"] = "mask"
+    category: Annotated[Category | None, Field(alias="class")] = None
+
+    @field_validator("polygon")
+    @classmethod
+    def _sound(cls, value: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        wrong = fault(value)
+        if wrong is not None:
+            raise ValueError(wrong)
+        return value
+
+    @model_validator(mode="after")
+    def _one_class_to_leave(self) -> Self:
+        if (self.do == "leave") != (self.category is not None):
+            raise ValueError('class names the one class whose false alarms do = "leave" leaves clear, and only there')
+        return self
+
+
 class Policy(_Table):
     """What a folder does: `[defaults]`, and each `[[folder]]` on top of it."""
 
@@ -130,6 +170,20 @@ class Policy(_Table):
     hard_links: bool = False
     output_mode: Annotated[str, Field(pattern=r"^0[0-7]{3}$")] = "0640"
     reserve_mebibytes: Annotated[int, Field(ge=0)] = 100
+    audio: Literal["drop", "copy"] = "drop"
+    damaged: Literal["reject", "mask"] = "reject"
+    encode: EncodeSettings = EncodeSettings()
+    zone: Annotated[tuple[ZoneSettings, ...], Field(max_length=64)] = ()
+    regions: Literal["optional", "required"] = "optional"
+
+    @field_validator("zone")
+    @classmethod
+    def _nothing_left_to_both(cls, value: tuple[ZoneSettings, ...]) -> tuple[ZoneSettings, ...]:
+        clear = [(number, zone) for number, zone in enumerate(value) if zone.do == "leave"]
+        for (number, zone), (other_number, other) in itertools.combinations(clear, 2):
+            if zone.category is not other.category and meet(zone.polygon, other.polygon):
+                raise ValueError(f"zones {number} and {other_number} meet: no place may be left clear for both classes")
+        return value
 
     @field_validator("classes")
     @classmethod
@@ -151,7 +205,7 @@ class Policy(_Table):
     @property
     def hash(self) -> str:
         """SHA-256 of everything in the policy that shapes a copy."""
-        value = self.model_dump(mode="json", include={"classes", "mask", "thresholds"})
+        value = self.model_dump(mode="json", include=_SHAPING)
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
@@ -293,7 +347,7 @@ def _advice(key: str, item: ErrorDetails) -> str:
         "extra_forbidden": "there is no such key, see etc/blurd.toml for all of them",
         "missing": "is missing",
         "enum": f"write one of {context.get('expected', '')}",
-        "literal_error": f"write one of {context.get('expected', '')}",
+        "literal_error": "write one of " + _ENUM_MEMBER.sub(r"\1", str(context.get("expected", ""))),
         "value_error": str(context.get("error", item["msg"])),
     }
     message = item["msg"]

@@ -1,39 +1,59 @@
 """Building what a process needs from the settings: codec, detector, mask rules. Wiring alone, no work."""
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 from blurd.adapters.image import ImageCodec, ImageLimits
 from blurd.adapters.inference import OpenVinoDetector
+from blurd.adapters.media import AnyCodec
 from blurd.adapters.models import load_models
+from blurd.adapters.video import VideoCodec, VideoLimits, VideoPolicy
 from blurd.config import LimitSettings, Policy, Settings
 from blurd.core.timeline import CategoryRule, MaskRules
+from blurd.core.zones import ClearZone, Region, Zones
 from blurd.errors import EquipmentError, Reason
 from blurd.ports import Detector, MediaCodec
-from blurd.records import Category
+from blurd.records import Category, MediaKind
 
-PHOTO_PROFILE = "thorough"
+PROFILES = MappingProxyType({MediaKind.IMAGE: "thorough", MediaKind.VIDEO: "balanced"})
+"""Which of a model's view rules each kind is shown by."""
 
 
-def build_codec(limits: LimitSettings) -> MediaCodec:
-    """The reader and writer of images, with the settings' limits."""
-    return ImageCodec(
-        ImageLimits(
-            max_pixels=int(limits.max_megapixels * 1_000_000),
-            max_pages=limits.max_pages,
-            max_bytes=limits.max_image_mebibytes << 20,
-        )
+def build_codec(limits: LimitSettings, policy: Policy) -> MediaCodec:
+    """The reader and writer of images and videos, with the settings' limits and a folder's policy."""
+    images = ImageLimits(
+        max_pixels=int(limits.max_megapixels * 1_000_000),
+        max_pages=limits.max_pages,
+        max_bytes=limits.max_image_mebibytes << 20,
+    )
+    videos = VideoLimits(max_pixels=int(limits.max_frame_megapixels * 1_000_000), max_frames=limits.max_frames)
+    encode = policy.encode
+    return AnyCodec(
+        ImageCodec(images),
+        VideoCodec(videos, VideoPolicy(policy.damaged, policy.audio, encode.codec, encode.quality, encode.preset)),
     )
 
 
-def build_detector(settings: Settings, categories: Sequence[Category]) -> OpenVinoDetector:
-    """The detector for these categories. Raises `EquipmentError` where a model is missing, wrong or unusable."""
+def build_detectors(settings: Settings, categories: Sequence[Category]) -> dict[MediaKind, OpenVinoDetector]:
+    """The detectors for these categories, by what they look at. Raises as `build_detector` does."""
+    return {kind: build_detector(settings, categories, kind) for kind in MediaKind}
+
+
+def build_detector(
+    settings: Settings, categories: Sequence[Category], kind: MediaKind = MediaKind.IMAGE
+) -> OpenVinoDetector:
+    """The detector for these categories in images or in videos.
+
+    Raises `EquipmentError` where a model is missing, wrong or unusable.
+    """
     return OpenVinoDetector(
         load_models(settings.models.directory),
         categories=frozenset(categories),
         device=settings.detection.device,
         cache_directory=settings.models.cache,
-        profile=PHOTO_PROFILE,
+        profile=PROFILES[kind],
         threads=settings.detection.threads,
+        one_by_one=kind is MediaKind.VIDEO,
     )
 
 
@@ -51,6 +71,14 @@ def mask_rules(policy: Policy, detector: Detector) -> MaskRules:
         threshold = detector.start_threshold(category) if wanted is None else wanted
         rules[category] = CategoryRule(threshold, mask.shape, mask.growth)
     return MaskRules(policy.mask.style, rules)
+
+
+def fixed_zones(policy: Policy) -> Zones:
+    """A folder's zones."""
+    return Zones(
+        regions=tuple(Region(zone.polygon) for zone in policy.zone if zone.category is None),
+        clear=tuple(ClearZone(zone.polygon, zone.category) for zone in policy.zone if zone.category is not None),
+    )
 
 
 def wanted_categories(settings: Settings) -> tuple[Category, ...]:

@@ -39,6 +39,11 @@ class Reason(StrEnum):
     UNSUPPORTED_FORMAT = "unsupported_format"
     ANIMATED = "animated"
     DAMAGED = "damaged"
+    NO_VIDEO = "no_video"
+    SEVERAL_VIDEOS = "several_videos"
+    SIZE_CHANGES = "size_changes"
+    REGIONS_INVALID = "regions_invalid"
+    REGIONS_MISSING = "regions_missing"
     TOO_MANY_PIXELS = "too_many_pixels"
     TOO_MANY_PAGES = "too_many_pages"
     TOO_LARGE = "too_large"
@@ -62,6 +67,7 @@ class Reason(StrEnum):
     MODEL_INVALID = "model_invalid"
     DEVICE_UNAVAILABLE = "device_unavailable"
     DETECTOR_FAILED = "detector_failed"
+    ENCODER_FAILED = "encoder_failed"
     OUTPUT_DIFFERS = "output_differs"
     METADATA_LEFT = "metadata_left"
     FACE_OR_PLATE_LEFT = "face_or_plate_left"
@@ -115,6 +121,25 @@ REASONS: MappingProxyType[Reason, ReasonText] = MappingProxyType(
         ),
         Reason.DAMAGED: ReasonText(
             _REJECT, "The content can't be decoded without errors.", "Copy it again, or repair it, and drop that in."
+        ),
+        Reason.NO_VIDEO: ReasonText(_REJECT, "The file holds no moving pictures.", "Drop the video itself in."),
+        Reason.SEVERAL_VIDEOS: ReasonText(
+            _REJECT,
+            "The file holds several videos side by side, and a copy of one would leave the others out.",
+            "Export each camera as a file of its own and drop those in.",
+        ),
+        Reason.SIZE_CHANGES: ReasonText(
+            _REJECT, "The picture's size changes in the middle of the video.", "Split it where it does, or convert it."
+        ),
+        Reason.REGIONS_INVALID: ReasonText(
+            _REJECT,
+            "The file's own regions (NAME.regions.json) can't be used.",
+            "Correct or remove that file; the medium is then taken anew.",
+        ),
+        Reason.REGIONS_MISSING: ReasonText(
+            _RETRY,
+            "The folder requires regions for every file, and these have none yet.",
+            'Drop NAME.regions.json beside each, or set regions = "optional".',
         ),
         Reason.TOO_MANY_PIXELS: ReasonText(
             _REJECT,
@@ -185,6 +210,9 @@ REASONS: MappingProxyType[Reason, ReasonText] = MappingProxyType(
             _STOP, "The device named in the settings is not there.", 'Set detection.device = "AUTO" or "CPU".'
         ),
         Reason.DETECTOR_FAILED: ReasonText(_RETRY, "The detector failed.", "Look at the worker's log."),
+        Reason.ENCODER_FAILED: ReasonText(
+            _RETRY, "The copy could not be encoded.", "Keep the file and report the fault."
+        ),
         Reason.OUTPUT_DIFFERS: ReasonText(
             _RETRY, "The copy is not what was planned.", "Keep the file and report the fault."
         ),

@@ -224,6 +224,17 @@ class JobPublished(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class JobWithdrawn(Event):
+    """A published copy made way for one of another version; not `removed` where it had been changed since."""
+
+    name = "job_withdrawn"
+    job: int
+    folder: FolderName
+    replaced_by: int
+    removed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class JobRejected(Event):
     """The input can't be treated; the original stays where it is."""
 
@@ -340,6 +351,7 @@ EVENTS: tuple[type[Event], ...] = (
     JobClaimed,
     JobStaged,
     JobPublished,
+    JobWithdrawn,
     JobRejected,
     JobFailed,
     JobDeferred,

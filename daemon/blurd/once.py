@@ -13,11 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blurd.adapters.folders import InboundFolder, OutboundFolder
+from blurd.adapters.regions import read_regions
 from blurd.config import Policy, Settings
-from blurd.core.naming import TEMPORARY_NAMES, copy_path, is_temporary
-from blurd.equipment import build_codec, build_detector, mask_rules
+from blurd.core.naming import TEMPORARY_NAMES, copy_path, is_regions, is_temporary
+from blurd.core.zones import Region
+from blurd.equipment import build_codec, build_detectors, fixed_zones, mask_rules
 from blurd.errors import BlurdError, Disposition, EquipmentError, InputError, Reason
 from blurd.pipeline import Progress, Treatment, treat
+from blurd.records import MediaKind
 
 
 @dataclass
@@ -54,9 +57,9 @@ def blur(settings: Settings, policy: Policy, source: Path, target: Path, began: 
     Raises `EquipmentError` where a model, the source as a whole or the target can't be used.
     """
     source_folder, target_folder, orders = _orders(source, target)
-    codec = build_codec(settings.limits)
-    detector = build_detector(settings, policy.classes)
-    rules = mask_rules(policy, detector)
+    codec = build_codec(settings.limits, policy)
+    detectors = build_detectors(settings, policy.classes)
+    rules = mask_rules(policy, detectors[MediaKind.IMAGE])
     tally = Tally()
     with InboundFolder(source_folder) as inbound, OutboundFolder(target_folder) as outbound:
         try:
@@ -69,8 +72,9 @@ def blur(settings: Settings, policy: Policy, source: Path, target: Path, began: 
                         if outbound.is_taken(target_path):
                             tally.present.append(target_path)
                             continue
+                        zones = fixed_zones(policy).with_regions(_regions(inbound, order.path, policy))
                         with outbound.staged(name, policy.mode) as staged:
-                            treatment = treat(file, staged, codec, detector, rules, progress)
+                            treatment = treat(file, staged, codec, detectors, rules, progress, zones)
                     tally.add(treatment, target_path, written=outbound.publish(name, target_path))
                 except BlurdError as error:
                     if error.disposition in (Disposition.PAUSE, Disposition.STOP):
@@ -83,6 +87,14 @@ def blur(settings: Settings, policy: Policy, source: Path, target: Path, began: 
         finally:
             outbound.remove_staging()
     return tally
+
+
+def _regions(inbound: InboundFolder, path: str, policy: Policy) -> tuple[Region, ...]:
+    """The file's own regions. Raises `InputError(REGIONS_MISSING)` where the policy requires some."""
+    stamp = inbound.regions_stamp(path)
+    if stamp is None and policy.regions == "required":
+        raise InputError(Reason.REGIONS_MISSING, "open regions")
+    return read_regions(inbound, path, stamp, allow_hard_links=True).regions
 
 
 def _orders(source: Path, target: Path) -> tuple[Path, Path, Sequence[Order]]:
@@ -117,5 +129,5 @@ def _files(inbound: InboundFolder, path: str) -> Iterator[str]:
         below = f"{path}/{name}" if path else name
         if stat.S_ISDIR(status.st_mode):
             yield from _files(inbound, below)
-        else:
+        elif not is_regions(name):
             yield below

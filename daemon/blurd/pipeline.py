@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from blurd.adapters.files import sha256_of, size_of
-from blurd.core.timeline import MaskRules, repair
-from blurd.ports import Detector, MediaCodec
-from blurd.records import MediaFacts, Verdict
+from blurd.core.timeline import MaskRules, repair, spread_leaks
+from blurd.core.zones import Canvas, Zones, is_clear, with_zones, without_clear
+from blurd.ports import Detector, MediaCodec, MediaSource
+from blurd.records import Detection, MediaFacts, MediaKind, RgbPicture, Verdict
 from blurd.stages.analyse import analyse
 from blurd.stages.plan import plan
 from blurd.stages.render import render
@@ -24,6 +25,8 @@ from blurd.stages.verify import verify
 
 MAX_REPAIRS = 4
 MAX_RENDERS = 24
+REPAIR_REACH_S = 0.5
+"""What a sample of a video shows is masked for so long before and after it."""
 
 Progress = Callable[[float], None]
 """Called with 0..1 as the work goes on; may raise to stop it."""
@@ -40,6 +43,7 @@ class Treatment:
     source_sha256: str
     source_size: int
     stage_seconds: Mapping[str, float]
+    model_hash: str
 
 
 class _Stopwatch:
@@ -59,9 +63,10 @@ def treat(
     source_file: BinaryIO,
     target: BinaryIO,
     codec: MediaCodec,
-    detector: Detector,
+    detectors: Mapping[MediaKind, Detector],
     rules: MaskRules,
     progress: Progress,
+    zones: Zones = Zones(),  # noqa: B008  frozen
 ) -> Treatment:
     """Write a masked and verified copy of `source_file` to `target`, an empty file open for writing and reading.
 
@@ -71,20 +76,28 @@ def treat(
     source_sha256, source_size = sha256_of(source_file), size_of(source_file)
     with watch.stage("analyse"):
         source = codec.open(source_file)
-        observations = analyse(source, detector, lambda share: progress(0.5 * share))
+        detector = detectors[source.facts.kind]
+        observations = analyse(source, detector, rules.start_threshold, _part(progress, 0.0, 0.5))
     with watch.stage("plan"):
-        timeline = plan(observations, rules)
+        canvas = _canvas(source)
+        observations = without_clear(observations, zones, canvas)
+        timeline = plan(observations, rules, source.facts)
     planned = timeline.mask_count
+
+    def look(picture: RgbPicture) -> tuple[Detection, ...]:
+        size_px = picture.shape[1], picture.shape[0]
+        hits = (hit for hit in detector.detect(picture) if hit.score >= rules.start_threshold(hit.category))
+        return tuple(hit for hit in hits if not is_clear(hit, zones, size_px))
+
     for renders in range(1, MAX_RENDERS + 1):
         target.seek(0)
         target.truncate()
+        drawn = with_zones(timeline, observations, zones, canvas, rules.style)
         with watch.stage("render"):
-            render(source, timeline, target)
-        progress(0.75)
+            render(source, drawn, target, _part(progress, 0.5, 0.8))
         with watch.stage("verify"):
-            leaks = verify(source, observations, timeline, target, codec, detector, rules)
-        progress(0.95)
-        if not any(leaks):
+            leaks = verify(source, observations, drawn, target, codec, look, _part(progress, 0.8, 1.0))
+        if not leaks:
             return Treatment(
                 facts=source.output_facts,
                 verdict=Verdict(renders, timeline.mask_count - planned),
@@ -93,6 +106,22 @@ def treat(
                 source_sha256=source_sha256,
                 source_size=source_size,
                 stage_seconds=watch.seconds,
+                model_hash=detector.model_hash,
             )
+        if source.facts.kind is MediaKind.VIDEO:
+            leaks = spread_leaks(leaks, observations, REPAIR_REACH_S)
         timeline = repair(timeline, leaks, max(0, renders - MAX_REPAIRS))
     raise AssertionError("a picture that is masked all over shows nothing")
+
+
+def _canvas(source: MediaSource[Any]) -> Canvas:
+    """The sizes of a source's pictures; the pages of an image may differ."""
+    facts = source.facts
+    if facts.kind is MediaKind.IMAGE and facts.frames > 1:
+        return Canvas(facts.kind, tuple(frame.size_px for frame in source.frames()))
+    return Canvas(facts.kind, ((facts.width_px, facts.height_px),), facts.duration_s)
+
+
+def _part(progress: Progress, start: float, end: float) -> Progress:
+    """Progress of a part of the work, as that of the whole."""
+    return lambda share: progress(start + (end - start) * min(1.0, share))

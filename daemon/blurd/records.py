@@ -21,6 +21,9 @@ JobId = NewType("JobId", int)
 RgbPicture = NDArray[np.uint8]
 """A picture for the detectors: (height, width, 3), RGB, 8 bits, upright."""
 
+Point = tuple[float, float]
+"""x and y."""
+
 _FOLDER_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}\Z")
 
 
@@ -54,10 +57,11 @@ class MaskStyle(StrEnum):
 
 
 class MaskShape(StrEnum):
-    """The outline of a mask. An ellipse contains its box, it is not contained by it."""
+    """The outline of a mask. An ellipse contains its box, it is not contained by it; a polygon has its own points."""
 
     ELLIPSE = "ellipse"
     RECTANGLE = "rectangle"
+    POLYGON = "polygon"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +111,32 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """What to cover in one frame: `box` is already grown; `shape` is drawn around it, `style` says how."""
+    """What to cover in one frame: `box` is already grown; `shape` is drawn around it, `style` says how.
+
+    A polygon, and nothing else, has `points`, its corners in order; `box` is their bounding box then.
+    """
 
     box: Box
     shape: MaskShape
     style: MaskStyle
+    points: tuple[Point, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.shape is MaskShape.POLYGON) != bool(self.points):
+            raise ValueError("a polygon, and nothing else, has points")
+        if self.points and self.box != bounding_box(self.points):
+            raise ValueError("a polygon's box is the bounding box of its points")
+
+    @classmethod
+    def polygon(cls, points: tuple[Point, ...], style: MaskStyle) -> Self:
+        """A polygon through these corners."""
+        return cls(bounding_box(points), MaskShape.POLYGON, style, points)
+
+
+def bounding_box(points: Sequence[Point]) -> Box:
+    """The smallest box around some points that do not lie on a line along an axis."""
+    xs, ys = zip(*points, strict=True)
+    return Box(min(xs), min(ys), max(xs), max(ys))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +184,13 @@ class FileStamp:
         return self.size == other.size and self.mtime_ns == other.mtime_ns
 
 
+def same_regions(first: FileStamp | None, second: FileStamp | None) -> bool:
+    """True where two stamps of a file's regions mean the same content; None is no regions."""
+    if first is None or second is None:
+        return first is second
+    return first.same_content(second)
+
+
 class JobState(StrEnum):
     """The states of a job; the moves between them stand in `core/lifecycle.py`."""
 
@@ -171,6 +203,7 @@ class JobState(StrEnum):
     FAILED = "failed"
     SUPERSEDED = "superseded"
     VANISHED = "vanished"
+    WITHDRAWN = "withdrawn"
 
 
 class MediaKind(StrEnum):
@@ -222,11 +255,15 @@ class StagedCopy:
     model_hash: str
     settings_hash: str
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    regions_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One version of one inbound file on its way. `path` is relative to inbound, with surrogate escapes."""
+    """One version of one inbound file on its way. `path` is relative to inbound, with surrogate escapes.
+
+    `regions` is the stamp of the file's own regions; they are a part of the version. None where it has none.
+    """
 
     id: JobId
     folder: FolderName
@@ -239,6 +276,7 @@ class Job:
     not_before_s: float
     staged: StagedCopy | None = None
     published: str | None = None
+    regions: FileStamp | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,21 +298,26 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A settled inbound file, or one that is refused with a reason before any work."""
+    """A settled inbound file with its regions' stamp, or one that is refused with a reason before any work."""
 
     path: str
     stamp: FileStamp
     refusal: Reason | None = None
+    regions: FileStamp | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FolderCondition:
-    """What the watcher knows of a folder and the queue does not: files still settling, whether it is paused."""
+    """What the watcher knows of a folder and the queue does not: files still settling, whether it is paused.
+
+    `awaiting_regions` counts the files that wait for regions which the folder requires.
+    """
 
     folder: FolderName
     settling: int
     paused: Reason | None
     rescan_only: bool
+    awaiting_regions: int = 0
 
 
 @dataclass(frozen=True, slots=True)

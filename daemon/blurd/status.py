@@ -48,11 +48,13 @@ def _folder(overview: Overview, name: FolderName) -> dict[str, Any]:
     condition = next((item for item in overview.folders if item.folder == name), None)
     return {
         "settling": condition.settling if condition else 0,
+        "awaiting_regions": condition.awaiting_regions if condition else 0,
         "paused": condition.paused if condition else None,
         "rescan_only": condition.rescan_only if condition else None,
         **{title: sum(counts.get(state, 0) for state in states) for title, states in _COLUMNS},
         "vanished": counts.get(JobState.VANISHED, 0),
         "superseded": counts.get(JobState.SUPERSEDED, 0),
+        "withdrawn": counts.get(JobState.WITHDRAWN, 0),
         "reasons": {str(reason): number for reason, number in overview.reasons.get(name, {}).items()},
     }
 
@@ -105,7 +107,8 @@ def _notes(name: str, folder: Mapping[str, Any]) -> list[str]:
         notes.append(f"{name}: paused. {text.meaning} {text.remedy}")
     if folder["rescan_only"]:
         notes.append(f"{name}: no notifications here; new files are found by the periodic scan.")
-    for code, number in folder["reasons"].items():
+    waiting = {Reason.REGIONS_MISSING: folder["awaiting_regions"]} if folder["awaiting_regions"] else {}
+    for code, number in (waiting | folder["reasons"]).items():
         text = REASONS[Reason(code)]
         notes.append(f"{name}: {number} x {code}. {text.meaning} {text.remedy}")
     return notes

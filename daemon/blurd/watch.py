@@ -99,7 +99,8 @@ class FolderKeeper(threading.Thread):
         folder = self._folder
         rule = SettleRule(folder.settle_s, folder.incomplete_after_s)
         patterns = self._settings.watch.temporary_names
-        settler = Settler(folder.key, rule, patterns, store, hard_links=folder.hard_links)
+        required = folder.regions == "required"
+        settler = Settler(folder.key, rule, patterns, store, hard_links=folder.hard_links, regions_required=required)
         with InboundFolder(folder.inbound) as inbound, OutboundFolder(folder.outbound) as outbound:
             self._start_watcher()
             self._next_scan_s = 0.0
@@ -111,7 +112,7 @@ class FolderKeeper(threading.Thread):
                 self._take_in(store, settler, inbound, outbound)
                 self._publish(store, inbound, outbound)
                 self._set_paused(Reason.OUTBOUND_FULL if self._is_full(outbound) else None)
-                self._note(store, settler.settling)
+                self._note(store, settler.settling, settler.awaiting_regions)
                 self._sleep(settler)
 
     def _take_in(
@@ -133,7 +134,7 @@ class FolderKeeper(threading.Thread):
     def _publish(self, store: SqliteJobStore, inbound: InboundFolder, outbound: OutboundFolder) -> None:
         for job in store.staged_jobs(self._folder.key, PUBLISH_SLICE):
             receipt = {"version": __version__, "mask_style": str(self._folder.mask.style)}
-            self._log.emit(publish(store, self._ledger, inbound, outbound, job, receipt))
+            publish(store, self._ledger, inbound, outbound, job, receipt, self._log.emit)
 
     def _sleep(self, settler: Settler) -> None:
         now_s = time.monotonic()
@@ -176,7 +177,7 @@ class FolderKeeper(threading.Thread):
         self._set_paused(reason)
         if store is not None:
             try:
-                self._note(store, 0)
+                self._note(store, 0, 0)
             except EquipmentError:
                 self._noted = None  # the state disk itself is in trouble: the log has said why
         self._stopping.wait(PAUSED_LOOK_S)
@@ -189,8 +190,9 @@ class FolderKeeper(threading.Thread):
             self._log.emit(FolderResumed(self._folder.key))
         self._paused = reason
 
-    def _note(self, store: SqliteJobStore, settling: int) -> None:
-        condition = FolderCondition(self._folder.key, settling, self._paused, self._watcher is None)
+    def _note(self, store: SqliteJobStore, settling: int, awaiting_regions: int) -> None:
+        alone = self._watcher is None
+        condition = FolderCondition(self._folder.key, settling, self._paused, alone, awaiting_regions)
         if condition != self._noted:
             store.note_folder(condition)
             self._noted = condition

@@ -14,7 +14,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import FrameType
 
@@ -24,11 +24,12 @@ from blurd.adapters.folders import InboundFolder, OutboundFolder
 from blurd.adapters.host import boot_clock_s, this_process
 from blurd.adapters.inference import OpenVinoDetector
 from blurd.adapters.log import EventLog
+from blurd.adapters.regions import read_regions
 from blurd.adapters.store import SqliteJobStore
 from blurd.config import FolderSettings, Settings
 from blurd.core.naming import copy_path, staged_name
 from blurd.core.retry import RetryRule, after_return, outcome
-from blurd.equipment import build_codec, build_detector, mask_rules, wanted_categories
+from blurd.equipment import build_codec, build_detectors, fixed_zones, mask_rules, wanted_categories
 from blurd.errors import BlurdError, Disposition, EquipmentError, InputError, Reason
 from blurd.events import (
     DetectorReady,
@@ -46,7 +47,7 @@ from blurd.events import (
     ProcessStopped,
 )
 from blurd.pipeline import Treatment, treat
-from blurd.records import FolderName, Job, JobState, ProcessCondition, StagedCopy
+from blurd.records import FolderName, Job, JobState, MediaKind, ProcessCondition, StagedCopy
 
 IDLE_S = 0.25
 BEAT_S = 1.0
@@ -67,14 +68,15 @@ class Worker:
 
     settings: Settings
     store: SqliteJobStore
-    detector: OpenVinoDetector
+    detectors: Mapping[MediaKind, OpenVinoDetector]
     log: EventLog
     stop: threading.Event
 
     def __post_init__(self) -> None:
         self._me = this_process()
-        self._codec = build_codec(self.settings.limits)
-        self._rules = {folder.key: mask_rules(folder, self.detector) for folder in self.settings.folder}
+        folders = self.settings.folder
+        self._codecs = {folder.key: build_codec(self.settings.limits, folder) for folder in folders}
+        self._rules = {folder.key: mask_rules(folder, self._photo_detector) for folder in folders}
         self._degraded_noted = False
         self._paused_until: dict[FolderName, float] = {}
         work = self.settings.work
@@ -98,14 +100,22 @@ class Worker:
 
     def _note_device(self) -> None:
         """Say once that the device is not the wanted one, at start or when it fails in mid-work."""
-        if self.detector.degraded and not self._degraded_noted:
+        if self._degraded and not self._degraded_noted:
             self._degraded_noted = True
-            self.log.emit(DeviceDegraded(Device(self.detector.device)))
+            self.log.emit(DeviceDegraded(Device(self._photo_detector.device)))
             self.store.note_process(self.condition())
 
     def condition(self) -> ProcessCondition:
         """What the status shows of this process."""
-        return ProcessCondition(str(Part.WORK), self._me, self.detector.device, self.detector.degraded)
+        return ProcessCondition(str(Part.WORK), self._me, self._photo_detector.device, self._degraded)
+
+    @property
+    def _photo_detector(self) -> OpenVinoDetector:
+        return self.detectors[MediaKind.IMAGE]
+
+    @property
+    def _degraded(self) -> bool:
+        return any(detector.degraded for detector in self.detectors.values())
 
     def _open_folders(self) -> tuple[FolderName, ...]:
         """Folders whose outbound has room and whose inbound is there; the others are left alone for a while."""
@@ -154,9 +164,13 @@ class Worker:
         ):
             if not stamp_of(os.fstat(source.fileno())).same_content(job.stamp):
                 raise InputError(Reason.SOURCE_CHANGED, "open source")
+            if job.regions is None and folder.regions == "required":
+                raise InputError(Reason.SOURCE_CHANGED, "open regions")  # the settings changed: the watcher holds it
+            own = read_regions(inbound, job.path, job.regions, allow_hard_links=folder.hard_links)
+            zones = fixed_zones(folder).with_regions(own.regions)
             _need_room(outbound, folder, job.stamp.size)
             with outbound.staged(name, folder.mode) as target:
-                treatment = treat(source, target, self._codec, self.detector, rules, beats)
+                treatment = treat(source, target, self._codecs[job.folder], self.detectors, rules, beats, zones)
         staged = StagedCopy(
             name=name,
             target=copy_path(job.path, treatment.facts.suffix),
@@ -165,9 +179,10 @@ class Worker:
             source_sha256=treatment.source_sha256,
             facts=treatment.facts,
             verdict=treatment.verdict,
-            model_hash=self.detector.model_hash,
+            model_hash=treatment.model_hash,
             settings_hash=folder.hash,
             stage_seconds=treatment.stage_seconds,
+            regions_sha256=own.sha256,
         )
         return staged, treatment
 
@@ -247,12 +262,13 @@ def work(settings: Settings, log: EventLog) -> None:
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
     started_s = time.monotonic()
-    detector = build_detector(settings, wanted_categories(settings))
+    detectors = build_detectors(settings, wanted_categories(settings))
+    detector = detectors[MediaKind.IMAGE]
     seconds = round(time.monotonic() - started_s, 2)
     log.emit(DetectorReady(Device(detector.device), len(detector.categories), seconds))
     store = SqliteJobStore(settings.queue_path)
     try:
-        worker = Worker(settings, store, detector, log, stop)
+        worker = Worker(settings, store, detectors, log, stop)
         notify.ready()
         log.emit(ProcessStarted(Part.WORK, os.getpid(), len(settings.folder)))
         worker.run()

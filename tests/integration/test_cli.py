@@ -167,3 +167,30 @@ def test_status_as_json_is_for_scripts(tmp_path: Path) -> None:
     shown = blurd("--config", config, "status").stdout
     assert "not running" in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_blur_masks_zones_and_regions(tmp_path: Path) -> None:
+    """A file's regions lie beside it, are no picture themselves, and are never ignored."""
+    config = tmp_path / "blurd.toml"
+    zone = "[[0.0, 0.0], [0.5, 0.0], [0.5, 0.5], [0.0, 0.5]]"
+    config.write_text(
+        f"[[defaults.zone]]\npolygon = {zone}\n"
+        f'[[folder]]\nname = "a"\ninbound = "{tmp_path}/x"\noutbound = "{tmp_path}/y"\n'
+    )
+    (tmp_path / "in").mkdir()
+    ramp = np.tile((np.arange(80) % 4 * 60).astype(np.uint8), (60, 1))
+    for name in ("a", "b", "c"):
+        Image.fromarray(ramp).save(tmp_path / "in" / f"{name}.png")
+    region = {"class": "region", "polygon": [[0.5, 0.5], [1, 0.5], [1, 1], [0.5, 1]]}
+    (tmp_path / "in" / "b.png.regions.json").write_text(json.dumps({"regions": [region]}))
+    (tmp_path / "in" / "c.png.regions.json").write_text(json.dumps({"regions": [region], "unit": "cm"}))
+    result = blurd("--config", config, "blur", tmp_path / "in", tmp_path / "out")
+    assert result.returncode == 1
+    assert "c.png: regions_invalid." in result.stderr
+    assert "regions.json:" not in result.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
+    for name, masked in (("a", False), ("b", True)):
+        copy = np.asarray(Image.open(tmp_path / "out" / f"{name}.png"))
+        parts = {"zone": np.s_[:30, :40], "region": np.s_[30:, 40:], "rest": np.s_[30:, :40]}
+        changed = {part: bool((copy[place] != ramp[place]).mean() > 0.9) for part, place in parts.items()}
+        assert changed == {"zone": True, "region": masked, "rest": False}

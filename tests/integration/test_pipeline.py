@@ -14,7 +14,7 @@ from blurd.core.timeline import CategoryRule, MaskRules
 from blurd.errors import EquipmentError, InputError, Reason
 from blurd.pipeline import MAX_REPAIRS, treat
 from blurd.ports import MediaSource
-from blurd.records import Box, Category, Detection, MaskShape, MaskStyle, RgbPicture
+from blurd.records import Box, Category, Detection, MaskShape, MaskStyle, MediaKind, RgbPicture
 
 FACE = Box(60, 40, 100, 90)
 RULES = MaskRules(MaskStyle.BLUR, {Category.FACE: CategoryRule(0.3, MaskShape.RECTANGLE, 0.1)})
@@ -68,7 +68,7 @@ def run(
     detector = Scripted(script)
     with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as target:
         source.write(noise() if content is None else content)
-        treatment = treat(source, target, codec, detector, RULES, ignore)
+        treatment = treat(source, target, codec, {MediaKind.IMAGE: detector}, RULES, ignore)
         target.seek(0)
         pages = [frame.rgb() for frame in CODEC.open(target).frames()]
     return treatment, pages, detector.calls
@@ -205,6 +205,6 @@ def test_progress_rises_to_the_end() -> None:
     shares: list[float] = []
     with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as target:
         source.write(noise(pages=3))
-        treat(source, target, CODEC, Scripted(lambda *_: ()), RULES, shares.append)
+        treat(source, target, CODEC, {MediaKind.IMAGE: Scripted(lambda *_: ())}, RULES, shares.append)
     assert shares == sorted(shares)
     assert 0 < shares[0] <= shares[-1] <= 1

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from blurd.adapters.folders import InboundFolder, OutboundFolder
 from blurd.adapters.host import this_process
 from blurd.adapters.ledger import Ledger
 from blurd.adapters.store import SqliteJobStore
-from blurd.events import Event, JobPublished, JobReturned, JobVanished
+from blurd.events import Event, JobPublished, JobReturned, JobVanished, JobWithdrawn
 from blurd.records import (
     FolderName,
     FoundFile,
@@ -42,6 +43,7 @@ class Bench:
         self.ledger = Ledger(root / "receipts.jsonl")
         self.inbound = InboundFolder(root / "in")
         self.outbound = OutboundFolder(root / "out")
+        self.events: list[Event] = []
 
     def close(self) -> None:
         self.inbound.close()
@@ -52,7 +54,12 @@ class Bench:
         source = self.root / "in" / path
         source.parent.mkdir(exist_ok=True, parents=True)
         source.write_bytes(b"the original")
-        self.store.enqueue(FOLDER, [FoundFile(path, stamp_of(source.stat()))])
+        return self.stage_again(path, content)
+
+    def stage_again(self, path: str, content: bytes) -> Job:
+        """The same source, with the regions that lie beside it now."""
+        stamp = stamp_of((self.root / "in" / path).stat())
+        self.store.enqueue(FOLDER, [FoundFile(path, stamp, regions=self.inbound.regions_stamp(path))])
         job = self.store.claim(ME, [FOLDER], 0.0)
         assert job is not None
         name = f"job-{job.id}-1.staged"
@@ -68,7 +75,10 @@ class Bench:
         return next(job for job in self.store.staged_jobs(FOLDER, 100) if job.id == number)
 
     def publish(self, job: Job) -> Event:
-        return publish(self.store, self.ledger, self.inbound, self.outbound, job, {"version": "1"})
+        events: list[Event] = []
+        publish(self.store, self.ledger, self.inbound, self.outbound, job, {"version": "1"}, events.append)
+        self.events = events
+        return events[-1]
 
     def copies(self) -> dict[str, bytes]:
         out = self.root / "out"
@@ -199,3 +209,152 @@ def test_a_half_written_receipt_is_cut_off(bench: Bench) -> None:
         ledger.write(b'{"job": 2, "fold')
     bench.publish(bench.stage("b.jpg"))
     assert len(bench.receipts()) == 2
+
+
+# -- another version of the regions ------------------------------------------------------------------------------------
+
+
+def regions(bench: Bench, content: bytes | None, path: str = "a.jpg") -> None:
+    place = bench.root / "in" / f"{path}.regions.json"
+    place.unlink(missing_ok=True)
+    if content is not None:
+        place.write_bytes(content)
+
+
+def test_regions_that_arrive_change_and_go_leave_one_copy_each_time(bench: Bench) -> None:
+    """The new copy is published first; then the old one is withdrawn, and the ledger tells both."""
+    bench.publish(bench.stage("trip/a.jpg"))
+    for number, content in enumerate((b"{}", b"{ }", None), start=1):
+        regions(bench, content, "trip/a.jpg")
+        copy = b"version %d" % number
+        assert isinstance(bench.publish(bench.stage_again("trip/a.jpg", copy)), JobPublished)
+        assert list(bench.copies().values()) == [copy]
+        assert [type(event) for event in bench.events] == [JobWithdrawn, JobPublished]
+    assert bench.states() == {JobState.PUBLISHED: 1, JobState.WITHDRAWN: 3}
+    told = [(receipt["event"], receipt["job"], receipt.get("replaced_by")) for receipt in bench.receipts()]
+    assert told == [
+        ("published", 1, None), ("published", 2, None), ("withdrawn", 1, 2), ("published", 3, None),
+        ("withdrawn", 2, 3), ("published", 4, None), ("withdrawn", 3, 4),
+    ]  # fmt: skip
+    assert {receipt.get("removed", True) for receipt in bench.receipts()} == {True}
+    assert bench.outbound.staged_names() == ()
+
+
+@pytest.mark.parametrize("changed", ["removed", "edited", "folder", "link"])
+def test_what_is_not_our_copy_any_more_is_left_alone(bench: Bench, changed: str) -> None:
+    bench.publish(bench.stage())
+    copy = bench.root / "out" / "a.jpg"
+    copy.unlink()
+    if changed == "edited":
+        copy.write_bytes(b"somebody's own work")
+    elif changed == "folder":
+        copy.mkdir()
+    elif changed == "link":
+        (bench.root / "elsewhere").write_bytes(CONTENT)
+        copy.symlink_to(bench.root / "elsewhere")
+    regions(bench, b"{}")
+    bench.publish(bench.stage_again("a.jpg", b"new"))
+    assert bench.states() == {JobState.PUBLISHED: 1, JobState.WITHDRAWN: 1}
+    assert bench.receipts()[-1]["removed"] is (changed == "removed")
+    assert copy.is_symlink() == (changed == "link")
+    assert copy.is_dir() == (changed == "folder")
+    if changed == "edited":
+        assert bench.copies() == {"a.jpg": b"somebody's own work", "a-2.jpg": b"new"}
+    if changed == "link":
+        assert (bench.root / "elsewhere").read_bytes() == CONTENT
+
+
+def test_a_new_copy_with_the_old_ones_name_and_content_stays(bench: Bench) -> None:
+    """The old copy was removed by hand, and the new regions change nothing in the picture."""
+    bench.publish(bench.stage())
+    (bench.root / "out" / "a.jpg").unlink()
+    regions(bench, b"{}")
+    bench.publish(bench.stage_again("a.jpg", CONTENT))
+    assert bench.copies() == {"a.jpg": CONTENT}
+    assert bench.states() == {JobState.PUBLISHED: 1, JobState.WITHDRAWN: 1}
+
+
+def test_a_new_medium_under_the_same_name_withdraws_nothing(bench: Bench) -> None:
+    bench.publish(bench.stage())
+    source = bench.root / "in" / "a.jpg"
+    source.write_bytes(b"quite another original")
+    regions(bench, b"{}")
+    bench.publish(bench.stage_again("a.jpg", b"new"))
+    assert bench.copies() == {"a.jpg": CONTENT, "a-2.jpg": b"new"}
+    assert bench.states() == {JobState.PUBLISHED: 2}
+
+
+def test_the_same_version_dropped_again_later_withdraws_nothing(bench: Bench) -> None:
+    """Another medium had the name in between; its regions are not what changed."""
+    source = bench.root / "in" / "a.jpg"
+    bench.publish(bench.stage())
+    first = source.stat()
+    source.write_bytes(b"quite another original")
+    bench.publish(bench.stage_again("a.jpg", b"another"))
+    source.write_bytes(b"the original")
+    os.utime(source, ns=(first.st_atime_ns, first.st_mtime_ns))
+    bench.publish(bench.stage_again("a.jpg", b"again"))
+    assert bench.copies() == {"a.jpg": CONTENT, "a-2.jpg": b"another", "a-3.jpg": b"again"}
+
+
+def test_regions_that_changed_while_the_copy_waited_stop_it(bench: Bench) -> None:
+    """Just before publication the regions are looked at once more; the copy made without them is thrown away."""
+    bench.publish(bench.stage())
+    regions(bench, b"{}")
+    job = bench.stage_again("a.jpg", b"new")
+    regions(bench, b"{ }")
+    assert isinstance(bench.publish(job), JobVanished)
+    assert bench.copies() == {"a.jpg": CONTENT}  # the old one stays until a new one is there
+    assert bench.states() == {JobState.PUBLISHED: 1, JobState.SUPERSEDED: 1}
+
+
+class CutError(Exception):
+    """The power went."""
+
+
+@pytest.mark.parametrize("step", ["outbound.withdraw", "ledger.append", "store.withdraw", "store.publish"])
+@pytest.mark.parametrize("done", [False, True])
+def test_s33_a_cut_at_any_step_of_a_withdrawal_is_mended(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, step: str, done: bool  # noqa: FBT001
+) -> None:  # fmt: skip
+    bench.publish(bench.stage())
+    regions(bench, b"{}")
+    job = bench.stage_again("a.jpg", b"new")
+    part, name = step.split(".")
+    whole = getattr(getattr(bench, part), name)
+
+    def cut(*arguments: object) -> object:
+        if done:
+            whole(*arguments)
+        raise CutError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(getattr(bench, part), name, cut)
+        with pytest.raises(CutError):
+            bench.publish(job)
+    for waiting in bench.store.staged_jobs(FOLDER, 9):
+        bench.publish(waiting)
+    assert bench.copies() == {"a-2.jpg": b"new"}
+    assert bench.states() == {JobState.PUBLISHED: 1, JobState.WITHDRAWN: 1}
+    assert [receipt["event"] for receipt in bench.receipts()] == ["published", "published", "withdrawn"]
+
+
+def test_a_copy_taken_aside_when_the_power_went_is_finished_or_put_back(bench: Bench) -> None:
+    out = bench.root / "out"
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    (out / ".blurd" / "job-1.withdrawn").write_bytes(CONTENT)
+    assert bench.outbound.withdraw("a.jpg", digest, "job-1.withdrawn")
+    (out / ".blurd" / "job-1.withdrawn").write_bytes(b"somebody's own work")
+    assert not bench.outbound.withdraw("a.jpg", digest, "job-1.withdrawn")
+    assert bench.copies() == {"a.jpg": b"somebody's own work"}
+    assert bench.outbound.staged_names() == ()
+
+
+def test_a_copy_linked_but_never_closed_is_withdrawn_too(bench: Bench) -> None:
+    """Its job was superseded between the link and the receipt."""
+    job = bench.stage()
+    bench.store.intend(job.id, "a.jpg")
+    bench.outbound.publish(f"job-{job.id}-1.staged", "a.jpg")
+    regions(bench, b"{}")
+    bench.publish(bench.stage_again("a.jpg", b"new"))
+    assert bench.copies() == {"a-2.jpg": b"new"}

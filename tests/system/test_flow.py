@@ -391,3 +391,43 @@ def test_the_stamp_of_a_file_outlives_a_restart(tmp_path: Path) -> None:
     assert made.stop() == 0
     assert stamp_of(source.stat()) == before
     assert len(made.events("job_queued")) == 1
+
+
+def test_regions_are_waited_for_masked_and_replace_the_copy_when_they_change(tmp_path: Path) -> None:
+    """Zone and regions end up in the copy; each version of the regions leaves one copy; bad ones reject the file."""
+    made = Appliance(tmp_path, regions="required")
+    zone = "polygon = [[0.0, 0.0], [0.25, 0.0], [0.25, 0.5], [0.0, 0.5]]"
+    made.config.write_text(f"{made.config.read_text()}\n[[folder.zone]]\n{zone}\n")
+    ramp = np.tile((np.arange(160) % 4 * 60).astype(np.uint8), (120, 1))
+    made.drop("a.png", _png(Image.fromarray(ramp)))
+    made.start()
+    made.wait(lambda: made.log.exists() and made.events("folder_watched"), "a watched folder")
+    made.wait(lambda: made.status()["awaiting_regions"] == 1, "a file that waits for its regions")
+    assert "regions_missing" in made.blurd("status").stdout
+
+    made.drop("a.png.regions.json", _regions([0.5, 0.5, 0.75, 1.0]))
+    first = np.asarray(decode(made.copy("a.png")))
+    changed = np.zeros((120, 160), np.bool_)
+    changed[:60, :40] = changed[60:, 80:120] = True
+    assert np.array_equal(first[~changed], ramp[~changed])
+    assert all(rough(part.T) < 0.2 * rough(ramp.T) for part in (first[:60, :40], first[60:, 80:120]))
+
+    made.drop("a.png.regions.json", _regions([0.5, 0.0, 0.75, 0.5]))
+    second = np.asarray(decode(made.copy("a-2.png")))
+    made.wait(lambda: made.status()["withdrawn"] == 1, "a withdrawn copy")
+    assert np.array_equal(second[60:], ramp[60:])
+    assert not (tmp_path / "out" / "a.png").exists()
+
+    made.drop("a.png.regions.json", b'{"regions": [{"class": "face"}]}')
+    made.wait(lambda: made.status()["reasons"].get("regions_invalid") == 1, "a rejection")
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.is_file()] == ["a-2.png"]
+    assert made.status()["published"] == 1
+    receipts = [json.loads(line) for line in (tmp_path / "state" / "receipts.jsonl").read_text().splitlines()]
+    assert [receipt["event"] for receipt in receipts] == ["published", "published", "withdrawn"]
+    assert len({receipt.get("regions_sha256") for receipt in receipts[:2]} - {None}) == 2
+    assert len(made.events("job_withdrawn")) == 1
+    assert made.stop() == 0
+
+
+def _regions(box: list[float]) -> bytes:
+    return json.dumps({"regions": [{"class": "region", "box": box}]}).encode()

@@ -121,3 +121,68 @@ def test_the_settings_hash_follows_what_shapes_a_copy() -> None:
     assert digest() == digest(settle_s=9.0, name="other")
     assert digest() != digest(mask={"style": "solid"})
     assert digest() != digest(thresholds={"face": 0.5})
+
+
+# -- zones -------------------------------------------------------------------------------------------------------------
+
+TRIANGLE = [[0.0, 0.0], [0.5, 0], [0.0, 0.5]]
+LEAVE = {"polygon": TRIANGLE, "do": "leave", "class": "plate"}
+
+
+def zone_problem(*zones: dict[str, Any]) -> str:
+    (line,) = problems({"folder": [FOLDER | {"zone": list(zones)}]})
+    return line
+
+
+def test_zones_stand_in_the_defaults_or_in_a_folder() -> None:
+    zones = [{"polygon": TRIANGLE}, LEAVE]
+    settings = check_settings({"defaults": {"zone": zones}, "folder": [FOLDER]})
+    masked, clear = settings.folder[0].zone
+    assert masked.polygon == ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5))
+    assert (masked.do, masked.category, clear.do, clear.category) == ("mask", None, "leave", Category.PLATE)
+    own = check_settings({"defaults": {"zone": zones}, "folder": [FOLDER | {"zone": []}]})
+    assert own.folder[0].zone == ()
+
+
+@pytest.mark.parametrize(
+    ("zone", "text"),
+    [
+        ({}, "folder.0.zone.0.polygon: is missing"),
+        ({"polygon": TRIANGLE[:2]}, "folder.0.zone.0.polygon: a polygon has 3 to 64 points"),
+        ({"polygon": TRIANGLE * 22}, "a polygon has 3 to 64 points"),
+        ({"polygon": [[0, 0], [1, 0], [1, 1.01]]}, "folder.0.zone.0.polygon.2.1: input should be less than or equal"),
+        ({"polygon": [[0, 0], [0.5, 0.5], [1, 1]]}, "encloses nothing"),
+        ({"polygon": [[0, 0], [1, 1], [1, 0], [0, 0.5]]}, "edges cross or touch"),
+        ({"polygon": TRIANGLE, "do": "blur"}, "folder.0.zone.0.do: write one of 'mask' or 'leave'"),
+        ({"polygon": TRIANGLE, "do": "leave"}, "class names the one class"),
+        ({"polygon": TRIANGLE, "class": "face"}, "class names the one class"),
+        ({"polygon": TRIANGLE, "do": "leave", "class": "dog"}, "folder.0.zone.0.class: write one of"),
+        ({"polygon": TRIANGLE, "category": "face"}, "there is no such key"),
+    ],
+)
+def test_a_faulty_zone_says_what_to_write(zone: dict[str, Any], text: str) -> None:
+    assert text in zone_problem(zone)
+
+
+def test_no_place_is_left_clear_for_both_classes() -> None:
+    apart = {"polygon": [[0.6, 0.6], [0.9, 0.6], [0.9, 0.9]], "do": "leave", "class": "face"}
+    check_settings({"folder": [FOLDER | {"zone": [LEAVE, apart]}]})
+    check_settings({"folder": [FOLDER | {"zone": [LEAVE, LEAVE]}]})
+    assert "zones 0 and 1 meet" in zone_problem(LEAVE, LEAVE | {"class": "face"})
+
+
+def test_there_are_at_most_64_zones() -> None:
+    assert zone_problem(*[{"polygon": TRIANGLE}] * 65).startswith("folder.0.zone: ")
+
+
+def test_zones_shape_a_copy_and_requiring_regions_does_not() -> None:
+    def digest(**changes: Any) -> str:
+        return check_settings({"folder": [FOLDER | changes]}).folder[0].hash
+
+    assert len({digest(), digest(zone=[{"polygon": TRIANGLE}]), digest(zone=[LEAVE])}) == 3
+    assert digest() == digest(regions="required")
+
+
+def test_a_face_is_not_masked_in_the_shape_of_a_polygon() -> None:
+    (line,) = problems({"folder": [FOLDER | {"mask": {"face": {"shape": "polygon", "growth": 0.3}}}]})
+    assert line == "folder.0.mask.face.shape: write one of 'ellipse' or 'rectangle'"

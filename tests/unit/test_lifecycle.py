@@ -12,7 +12,7 @@ LEGAL = {
     ("claimed", "failed"), ("claimed", "superseded"), ("claimed", "vanished"),
     ("staged", "published"), ("staged", "queued"), ("staged", "superseded"), ("staged", "vanished"),
     ("deferred", "queued"), ("deferred", "superseded"), ("deferred", "vanished"),
-    ("rejected", "queued"), ("failed", "queued"),
+    ("rejected", "queued"), ("failed", "queued"), ("published", "withdrawn"),
 }  # fmt: skip
 
 
@@ -41,5 +41,6 @@ def test_an_unfinished_job_can_reach_an_outcome() -> None:
         assert {JobState.PUBLISHED, JobState.VANISHED} <= reached
 
 
-def test_a_published_job_never_changes() -> None:
-    assert MOVES[JobState.PUBLISHED] == frozenset()
+def test_a_published_job_changes_only_when_its_copy_is_withdrawn() -> None:
+    assert MOVES[JobState.PUBLISHED] == {JobState.WITHDRAWN}
+    assert MOVES[JobState.WITHDRAWN] == frozenset()

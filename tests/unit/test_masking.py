@@ -43,11 +43,12 @@ boxes = st.builds(
     st.floats(0.5, 120),
     st.floats(0.5, 120),
 )
-masks = st.builds(Mask, boxes, st.sampled_from(MaskShape), st.sampled_from(MaskStyle))
+ROUND_BOXES = (MaskShape.ELLIPSE, MaskShape.RECTANGLE)
+masks = st.builds(Mask, boxes, st.sampled_from(ROUND_BOXES), st.sampled_from(MaskStyle))
 
 
 @pytest.mark.parametrize("style", AVERAGED)
-@pytest.mark.parametrize("shape", MaskShape)
+@pytest.mark.parametrize("shape", ROUND_BOXES)
 def test_pictures_that_agree_in_the_cells_means_give_the_same_bytes(style: MaskStyle, shape: MaskShape) -> None:
     """Shuffling the pixels inside every cell changes the picture, but not the masked one."""
     mask = Mask(Box(30, 24, 90, 84), shape, style)

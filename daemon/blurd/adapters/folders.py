@@ -20,11 +20,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from blurd.adapters.files import open_beneath, status_beneath
-from blurd.core.naming import STAGING_FOLDER, candidates
+from blurd.adapters.files import open_beneath, sha256_of, stamp_of, status_beneath
+from blurd.core.naming import STAGING_FOLDER, candidates, regions_path
 from blurd.errors import BlurdError, EquipmentError, InputError, Reason
+from blurd.records import FileStamp
 
 _RENAME_NOREPLACE = 1
+_NOTHING_THERE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EXDEV, errno.ENAMETOOLONG})
 _NO_LINK_ERRORS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -100,9 +102,14 @@ class InboundFolder(_Folder):
         try:
             return status_beneath(self._handle, path)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EXDEV):
+            if error.errno in _NOTHING_THERE:
                 return None
             raise EquipmentError(Reason.READ_ERROR, "look at source") from error
+
+    def regions_stamp(self, path: str) -> FileStamp | None:
+        """The stamp of whatever lies where a file's own regions would; None where nothing does."""
+        status = self.status(regions_path(path))
+        return None if status is None else stamp_of(status)
 
 
 def _open_reason(code: int | None) -> Reason:
@@ -237,6 +244,39 @@ class OutboundFolder(_Folder):
         except OSError:
             return None
 
+    def withdraw(self, path: str, sha256: str, aside: str) -> bool:
+        """Remove a published copy with this content; False where another content lies there, which is left alone.
+
+        It is first taken into the staging folder as `aside`, looked at there, and put back where it is another file
+        after all. Repeatable after a cut at any step.
+        """
+        with writing("withdraw"):
+            head, _, name = path.rpartition("/")
+            if _is_content(self.open_published(path), sha256):
+                folder = open_beneath(self._handle, head or ".", os.O_RDONLY | os.O_DIRECTORY)
+                try:
+                    os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=self._staging)
+                    os.fsync(folder)
+                finally:
+                    os.close(folder)
+            if self._status(f"{STAGING_FOLDER}/{aside}") is None:
+                return not self.is_taken(path)
+            if _is_content(self.open_staged(aside), sha256):
+                os.unlink(aside, dir_fd=self._staging)
+                os.fsync(self._staging)
+                return True
+            self._put_back(aside, head, name)
+        return False
+
+    def _put_back(self, aside: str, head: str, name: str) -> None:
+        """Give somebody else's file its name back, where that is still free; else it stays aside."""
+        folder = self._make_folders(head)
+        try:
+            self._rename(aside, folder, name)
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
     def _status(self, path: str) -> os.stat_result | None:
         try:
             return status_beneath(self._handle, path)
@@ -284,6 +324,14 @@ class OutboundFolder(_Folder):
         if code in _NO_LINK_ERRORS:
             raise EquipmentError(Reason.OUTBOUND_NO_LINKS, "publish")
         raise OSError(code, os.strerror(code))
+
+
+def _is_content(file: BinaryIO | None, sha256: str) -> bool:
+    """True for an opened file with this content; closes it."""
+    if file is None:
+        return False
+    with file:
+        return stat.S_ISREG(os.fstat(file.fileno()).st_mode) and sha256_of(file) == sha256
 
 
 @contextmanager

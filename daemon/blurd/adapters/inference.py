@@ -59,7 +59,8 @@ class OpenVinoDetector:
     """Every network that the wanted categories need, as one detector. Built once per worker, not thread-safe.
 
     `device` is AUTO, CPU or GPU; `profile` names the view rules in the manifest; `threads` bounds inference on the
-    CPU, 0 leaves it to the machine; without `cache_directory` models are compiled anew each time.
+    CPU, 0 leaves it to the machine; `one_by_one` is for pictures of few views, each of which then has the whole device;
+    without `cache_directory` models are compiled anew each time.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class OpenVinoDetector:
         cache_directory: Path | None,
         profile: str,
         threads: int,
+        one_by_one: bool = False,
     ) -> None:
         missing = categories - models.categories
         if missing:
@@ -80,6 +82,7 @@ class OpenVinoDetector:
         self._models = tuple(model for model in models.models if categories.intersection(model.entry.categories))
         self._profile = profile
         self._threads = threads
+        self._one_by_one = one_by_one
         self._cache = ModelCache(cache_directory)
         self._core = openvino.Core()
         self._degraded = False
@@ -193,7 +196,9 @@ class OpenVinoDetector:
         return _Network(model, files, head, table.rule(), entry.merge.rule(), requests)
 
     def _compile(self, name: str, files: NetworkFiles) -> Any:
-        options: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT", "PERFORMANCE_HINT_NUM_REQUESTS": _MAX_REQUESTS}
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if not self._one_by_one:
+            options = {"PERFORMANCE_HINT": "THROUGHPUT", "PERFORMANCE_HINT_NUM_REQUESTS": _MAX_REQUESTS}
         if self._threads and self._device == "CPU":
             options["INFERENCE_NUM_THREADS"] = self._threads
         machine = str(self._core.get_property(self._device, "FULL_DEVICE_NAME"))

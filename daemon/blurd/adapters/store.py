@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from blurd.adapters.host import boot_id, wall_clock
-from blurd.adapters.store_rows import dump_staged, is_same_version, to_blob, to_job, to_signed
+from blurd.adapters.store_rows import dump_regions, dump_staged, is_same_version, to_blob, to_job, to_signed
 from blurd.adapters.store_schema import migrate
 from blurd.core.lifecycle import UNFINISHED, move
 from blurd.errors import EquipmentError, Reason
@@ -33,14 +33,19 @@ from blurd.records import (
     RunningJob,
     StagedCopy,
     WorkerIdentity,
+    same_regions,
 )
 
 BUSY_TIMEOUT_MS = 30_000
 
 _LATEST = "SELECT * FROM job WHERE folder = ? AND path = ? ORDER BY id DESC LIMIT 1"
 _INSERT = """
-    INSERT INTO job (folder, path, size, mtime_ns, ctime_ns, inode, state, reason, created_at, changed_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO job (folder, path, size, mtime_ns, ctime_ns, inode, regions, state, reason, created_at, changed_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_COPIES_BEFORE = """
+    SELECT * FROM job WHERE folder = ? AND path = ? AND id < ? AND size = ? AND mtime_ns = ?
+        AND state IN ('published', 'superseded') AND published IS NOT NULL AND staged IS NOT NULL ORDER BY id
 """
 _NOTE = "INSERT INTO history (job, at, state, reason, attempt) VALUES (?, ?, ?, ?, ?)"
 _FIND_DEFERRED = """
@@ -51,6 +56,11 @@ _FIND_QUEUED = "SELECT * FROM job WHERE folder = ? AND state = 'queued' ORDER BY
 _BEAT = """
     UPDATE job SET progress = ? WHERE id = ? AND state = 'claimed'
         AND worker_pid = ? AND worker_start_ticks = ? AND worker_boot = ?
+"""
+
+
+_TAKEN_OVER = """
+    SELECT 1 FROM job WHERE folder = ? AND published = ? AND id > ? AND state IN ('staged', 'published') LIMIT 1
 """
 
 
@@ -82,18 +92,18 @@ class SqliteJobStore:
             for file in found:
                 latest = self._connection.execute(_LATEST, (folder, to_blob(file.path))).fetchone()
                 if latest is not None:
-                    if is_same_version(latest, file.stamp):
+                    if is_same_version(latest, file.stamp, file.regions):
                         continue
                     if JobState(latest["state"]) in UNFINISHED:
                         self._move(latest, JobState.SUPERSEDED, Reason.SOURCE_CHANGED)
                 made.append((self._insert(folder, file), file))
         return tuple(made)
 
-    def is_known(self, folder: FolderName, path: str, stamp: FileStamp) -> bool:
+    def is_known(self, folder: FolderName, path: str, stamp: FileStamp, regions: FileStamp | None = None) -> bool:
         """See `JobStore.is_known`."""
         with _translated("look up job"):
             latest = self._connection.execute(_LATEST, (folder, to_blob(path))).fetchone()
-        return latest is not None and is_same_version(latest, stamp)
+        return latest is not None and is_same_version(latest, stamp, regions)
 
     # -- the worker's side --------------------------------------------------------------------------------------------
 
@@ -190,6 +200,29 @@ class SqliteJobStore:
         with self._transaction("publish"):
             self._move(self._row(job), JobState.PUBLISHED, None)
 
+    def copies_replaced_by(self, job: Job) -> tuple[Job, ...]:
+        """See `JobStore.copies_replaced_by`."""
+        stamp = job.stamp
+        values = (job.folder, to_blob(job.path), job.id, stamp.size, stamp.mtime_ns)
+        with _translated("list copies"):
+            rows = self._connection.execute(_COPIES_BEFORE, values).fetchall()
+        earlier = (to_job(row) for row in rows)
+        return tuple(before for before in earlier if not same_regions(before.regions, job.regions))
+
+    def is_name_taken_over(self, job: Job) -> bool:
+        """See `JobStore.is_name_taken_over`."""
+        values = (job.folder, to_blob(job.published or ""), job.id)
+        with _translated("look up name"):
+            return self._connection.execute(_TAKEN_OVER, values).fetchone() is not None
+
+    def withdraw(self, job: JobId) -> None:
+        """See `JobStore.withdraw`."""
+        with self._transaction("withdraw"):
+            row = self._row(job)
+            if row["state"] == JobState.PUBLISHED:
+                self._move(row, JobState.WITHDRAWN, None)
+            self._connection.execute("UPDATE job SET published = NULL WHERE id = ?", (job,))
+
     def release(self, job: JobId, state: JobState, reason: Reason | None) -> None:
         """See `JobStore.release`."""
         with self._transaction("release"):
@@ -210,8 +243,15 @@ class SqliteJobStore:
         """See `JobStore.note_folder`."""
         with self._transaction("note folder"):
             self._connection.execute(
-                "INSERT OR REPLACE INTO folder (name, settling, paused, rescan_only) VALUES (?, ?, ?, ?)",
-                (condition.folder, condition.settling, condition.paused, int(condition.rescan_only)),
+                "INSERT OR REPLACE INTO folder (name, settling, paused, rescan_only, awaiting_regions)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (
+                    condition.folder,
+                    condition.settling,
+                    condition.paused,
+                    int(condition.rescan_only),
+                    condition.awaiting_regions,
+                ),
             )
 
     def note_process(self, condition: ProcessCondition) -> None:
@@ -259,6 +299,7 @@ class SqliteJobStore:
                     row["settling"],
                     Reason(row["paused"]) if row["paused"] else None,
                     bool(row["rescan_only"]),
+                    row["awaiting_regions"],
                 )
                 for row in execute("SELECT * FROM folder ORDER BY name")
             )
@@ -303,6 +344,7 @@ class SqliteJobStore:
                 stamp.mtime_ns,
                 stamp.ctime_ns,
                 to_signed(stamp.inode),
+                dump_regions(file.regions),
                 state,
                 file.refusal,
                 now,

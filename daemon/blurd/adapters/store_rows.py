@@ -6,7 +6,18 @@ import sqlite3
 from typing import Any
 
 from blurd.errors import Reason
-from blurd.records import FileStamp, FolderName, Job, JobId, JobState, MediaFacts, MediaKind, StagedCopy, Verdict
+from blurd.records import (
+    FileStamp,
+    FolderName,
+    Job,
+    JobId,
+    JobState,
+    MediaFacts,
+    MediaKind,
+    StagedCopy,
+    Verdict,
+    same_regions,
+)
 
 _INTEGERS_END = 2**63
 
@@ -34,18 +45,26 @@ def _stamp(row: sqlite3.Row) -> FileStamp:
     return FileStamp(row["size"], row["mtime_ns"], row["ctime_ns"], _unsigned(row["inode"]))
 
 
-def is_same_version(row: sqlite3.Row, stamp: FileStamp) -> bool:
-    """True where the job answers for this version of the file: same size and mtime.
+def dump_regions(stamp: FileStamp | None) -> str | None:
+    """The column `regions`."""
+    return None if stamp is None else json.dumps([stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.inode])
 
-    A job that ended because its file was gone answers for nothing: the file may come back. A file that could not be
-    read is taken again when its permissions changed (ctime).
+
+def _regions(row: sqlite3.Row) -> FileStamp | None:
+    return FileStamp(*json.loads(row["regions"])) if row["regions"] else None
+
+
+def is_same_version(row: sqlite3.Row, stamp: FileStamp, regions: FileStamp | None) -> bool:
+    """True where the job answers for this version of the file and of its regions: same sizes and mtimes.
+
+    A job that ended because its file was gone, or whose copy was withdrawn, answers for nothing: the file may come
+    back. A file that could not be read is taken again when its permissions changed (ctime).
     """
-    recorded = _stamp(row)
-    if row["state"] in (JobState.VANISHED, JobState.SUPERSEDED):
+    if row["state"] in (JobState.VANISHED, JobState.SUPERSEDED, JobState.WITHDRAWN):
         return False
     if row["state"] == JobState.FAILED and row["reason"] == Reason.NO_PERMISSION:
-        return recorded == stamp
-    return recorded.same_content(stamp)
+        return _stamp(row) == stamp and _regions(row) == regions
+    return _stamp(row).same_content(stamp) and same_regions(_regions(row), regions)
 
 
 def to_job(row: sqlite3.Row) -> Job:
@@ -62,6 +81,7 @@ def to_job(row: sqlite3.Row) -> Job:
         not_before_s=row["not_before_s"],
         staged=_load(row["staged"]) if row["staged"] else None,
         published=os.fsdecode(row["published"]) if row["published"] is not None else None,
+        regions=_regions(row),
     )
 
 
@@ -87,6 +107,7 @@ def dump_staged(staged: StagedCopy) -> str:
         "model_hash": staged.model_hash,
         "settings_hash": staged.settings_hash,
         "stage_seconds": dict(staged.stage_seconds),
+        "regions_sha256": staged.regions_sha256,
     }
     return json.dumps(value)
 

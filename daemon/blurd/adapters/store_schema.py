@@ -1,6 +1,7 @@
 """The queue's tables, as ordered migrations. A migration is never edited after a release; a change is a new one.
 
-Paths are BLOBs: file names are bytes. `not_before_s` counts on the clock of the boot named beside it.
+Paths are BLOBs: file names are bytes. `not_before_s` counts on the clock of the boot named beside it. `regions` is the
+stamp of the file's own regions (size, mtime_ns, ctime_ns, inode) as a JSON list, NULL where it has none.
 """
 
 import sqlite3
@@ -59,6 +60,10 @@ MIGRATIONS: tuple[str, ...] = (
         degraded INTEGER NOT NULL,
         PRIMARY KEY (part, pid, start_ticks, boot)
     ) STRICT, WITHOUT ROWID;
+    """,
+    """
+    ALTER TABLE job ADD COLUMN regions TEXT;
+    ALTER TABLE folder ADD COLUMN awaiting_regions INTEGER NOT NULL DEFAULT 0
     """,
 )
 

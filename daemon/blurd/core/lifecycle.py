@@ -7,6 +7,7 @@
       |  (given back)+-> deferred --(time)--> queued
       +------------- staged file lost --------+
     queued, claimed, deferred, staged ----> superseded (source replaced) | vanished (source gone)
+    published ----> withdrawn (another version of the same source was published: its regions changed)
 
 Recovery, for each state, at start and whenever a process died
 * queued: nothing to do; the next free worker claims it.
@@ -17,7 +18,9 @@ Recovery, for each state, at start and whenever a process died
   recognised (same inode, or same SHA-256 where the link was a rename) and not published again. A staged file that is
   lost sends the job back to queued.
 * deferred: due again at its time on this boot's clock, at once after a reboot.
-* published, rejected, failed, superseded, vanished: final. rejected and failed go back to queued when asked.
+* published: final, until its copy is withdrawn. The copy is taken away before the withdrawal is written down, and
+  the job that takes its place is closed after that, so a cut repeats the step.
+* rejected, failed, superseded, vanished, withdrawn: final. rejected and failed go back to queued when asked.
 
 Invariants
 * A state changes only by `move`; an illegal move raises `IllegalMoveError`, which is our bug.
@@ -41,9 +44,10 @@ MOVES: MappingProxyType[JobState, frozenset[JobState]] = MappingProxyType(
         _S.DEFERRED: frozenset({_S.QUEUED, _S.SUPERSEDED, _S.VANISHED}),
         _S.REJECTED: frozenset({_S.QUEUED}),
         _S.FAILED: frozenset({_S.QUEUED}),
-        _S.PUBLISHED: frozenset(),
+        _S.PUBLISHED: frozenset({_S.WITHDRAWN}),
         _S.SUPERSEDED: frozenset(),
         _S.VANISHED: frozenset(),
+        _S.WITHDRAWN: frozenset(),
     }
 )
 

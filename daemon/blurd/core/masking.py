@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blurd.core.polygons import touched
 from blurd.records import Box, Mask, MaskShape, MaskStyle
 
 Samples = NDArray[np.unsignedinteger[Any]]
@@ -61,7 +62,7 @@ class _Span:
 def drawn_box(mask: Mask) -> Box:
     """The bounding rectangle of what is drawn: the box, or that of the ellipse through the box's corners."""
     box = mask.box
-    if mask.shape is MaskShape.RECTANGLE:
+    if mask.shape is not MaskShape.ELLIPSE:
         return box
     extra_x, extra_y = (box.width * (math.sqrt(2) - 1) / 2, box.height * (math.sqrt(2) - 1) / 2)
     return Box(box.left - extra_x, box.top - extra_y, box.right + extra_x, box.bottom + extra_y)
@@ -111,9 +112,15 @@ def covered_share(box: Box, masks: Sequence[Mask]) -> float:
     width, height = math.ceil(box.right) - left, math.ceil(box.bottom) - top
     inside = np.zeros((height, width), np.bool_)
     for mask in masks:
-        moved = Box(mask.box.left - left, mask.box.top - top, mask.box.right - left, mask.box.bottom - top)
-        inside |= covers(Mask(moved, mask.shape, mask.style), width, height)
+        inside |= covers(_moved(mask, -left, -top), width, height)
     return float(inside.mean())
+
+
+def _moved(mask: Mask, x: float, y: float) -> Mask:
+    if mask.points:
+        return Mask.polygon(tuple((corner[0] + x, corner[1] + y) for corner in mask.points), mask.style)
+    box = mask.box
+    return Mask(Box(box.left + x, box.top + y, box.right + x, box.bottom + y), mask.shape, mask.style)
 
 
 def _span(box: Box, step: Step, shape: tuple[int, ...]) -> _Span | None:
@@ -239,6 +246,8 @@ def _inside(mask: Mask, span: _Span, step: Step, top: int, bottom: int) -> NDArr
     """Which samples of the rows top..bottom of the span touch the shape."""
     if mask.shape is MaskShape.RECTANGLE:
         return np.ones((bottom - top, span.right - span.left), np.bool_)
+    if mask.shape is MaskShape.POLYGON:
+        return touched(mask.points, range(span.left, span.right), range(top, bottom), (step.x, step.y))
     box = mask.box
     x = _distances(np.arange(span.left, span.right), (box.left + box.right) / 2 / step.x)
     y = _distances(np.arange(top, bottom), (box.top + box.bottom) / 2 / step.y)

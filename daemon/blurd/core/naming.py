@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 MAX_NAME_BYTES = 255
 MAX_COLLISIONS = 100_000
 STAGING_FOLDER = ".blurd"
+REGIONS_SUFFIX = ".regions.json"
+"""What a file's name gets for the name of its regions, which lie beside it: `a.mp4.regions.json`."""
 
 TEMPORARY_NAMES: tuple[str, ...] = (
     ".*",
@@ -50,6 +52,21 @@ def is_temporary(name: str, patterns: Sequence[str]) -> bool:
     """True where a file's or folder's own name fits one of the patterns; case does not matter."""
     lowered = name.lower()
     return any(fnmatch.fnmatchcase(lowered, pattern.lower()) for pattern in patterns)
+
+
+def regions_path(path: str) -> str:
+    """Where a file's own regions lie."""
+    return path + REGIONS_SUFFIX
+
+
+def is_regions(path: str) -> bool:
+    """True where the name is that of regions, which are never treated as a medium."""
+    return path.endswith(REGIONS_SUFFIX)
+
+
+def medium_of(path: str) -> str:
+    """The file whose regions lie at `path`; the path itself where it is no name of regions."""
+    return path.removesuffix(REGIONS_SUFFIX)
 
 
 def byte_length(name: str) -> int:
@@ -96,6 +113,11 @@ def fits(path: str) -> bool:
 def staged_name(job: int, attempt: int) -> str:
     """The staged file's own name: the job's number and attempt, nothing of the source."""
     return f"job-{job}-{attempt}.staged"
+
+
+def withdrawn_name(job: int) -> str:
+    """The name in the staging folder under which a published copy is taken away."""
+    return f"job-{job}.withdrawn"
 
 
 def parse_staged_name(name: str) -> tuple[int, int] | None:

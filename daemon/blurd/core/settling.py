@@ -7,6 +7,7 @@ The ladder, cheapest step first; a file is ready when it has climbed all of it
 4. Inode, size, mtime and ctime are unchanged for the folder's settle time, on the monotonic clock.
 5. Its container is whole, as far as its format tells.
 6. It is the same file just before publication (checked by the publisher, not here).
+A file's own regions are a part of it: their stamp settles with the file's.
 
 Invariants
 * Age proves nothing: only time that this process has watched counts; a restart begins anew.
@@ -14,7 +15,7 @@ Invariants
   changes; it is never dropped.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from blurd.core.containers import Completeness
@@ -35,11 +36,12 @@ class SettleRule:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A file as last seen: its stamp, since when it has this stamp, when to look again."""
+    """A file as last seen: its stamp and its regions', since when it has these, when to look again."""
 
     stamp: FileStamp
     since_s: float
     look_again_s: float
+    regions: FileStamp | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,12 @@ class Step(StrEnum):
     INCOMPLETE = "incomplete"
 
 
-def sight(previous: Sighting | None, stamp: FileStamp, now_s: float, rule: SettleRule) -> tuple[Sighting, Step]:
-    """Note a file's stamp; LOOK when it has been stable for the settle time."""
-    if previous is None or previous.stamp != stamp:
-        return Sighting(stamp, now_s, now_s + rule.settle_s), Step.WAIT
+def sight(
+    previous: Sighting | None, stamp: FileStamp, now_s: float, rule: SettleRule, regions: FileStamp | None = None
+) -> tuple[Sighting, Step]:
+    """Note a file's stamp and its regions'; LOOK when both have been stable for the settle time."""
+    if previous is None or previous.stamp != stamp or previous.regions != regions:
+        return Sighting(stamp, now_s, now_s + rule.settle_s, regions), Step.WAIT
     if now_s - previous.since_s < rule.settle_s or now_s < previous.look_again_s:
         return previous, Step.WAIT
     return previous, Step.LOOK
@@ -88,7 +92,7 @@ def judge(seen: Sighting, evidence: Evidence, now_s: float, rule: SettleRule) ->
         elif out_of_patience:
             return seen, Step.READY if evidence.container is Completeness.WHOLE else Step.INCOMPLETE
     pause_s = min(max(rule.settle_s, stable_s / 4), LONGEST_PAUSE_S)
-    return Sighting(seen.stamp, seen.since_s, now_s + pause_s), Step.WAIT
+    return replace(seen, look_again_s=now_s + pause_s), Step.WAIT
 
 
 def incomplete_reason(stamp: FileStamp) -> Reason:

@@ -69,9 +69,11 @@ class ObservationTable(Sequence[FrameObservation]):
 
 
 class MaskTable(Sequence[tuple[Mask, ...]]):
-    """The masks of each frame: 4 bytes a frame and 34 a mask."""
+    """The masks of each frame: 4 bytes a frame and 34 a mask. A polygon is kept once, however often it comes back."""
 
     def __init__(self, frames: Iterable[Sequence[Mask]] = ()) -> None:
+        self._polygons: dict[Mask, int] = {}
+        self._polygon_masks: list[Mask] = []
         self._ends = array("I")
         self._kinds = array("B")
         self._numbers = array("d")
@@ -83,7 +85,10 @@ class MaskTable(Sequence[tuple[Mask, ...]]):
         for mask in masks:
             box = mask.box
             self._kinds.extend((_SHAPES.index(mask.shape), _STYLES.index(mask.style)))
-            self._numbers.extend((box.left, box.top, box.right, box.bottom))
+            if mask.points:
+                self._numbers.extend((self._polygon_number(mask), 0.0, 0.0, 0.0))
+            else:
+                self._numbers.extend((box.left, box.top, box.right, box.bottom))
         self._ends.append(len(self._kinds) // 2)
 
     def __len__(self) -> int:
@@ -101,9 +106,17 @@ class MaskTable(Sequence[tuple[Mask, ...]]):
     def __iter__(self) -> Iterator[tuple[Mask, ...]]:
         return (self[index] for index in range(len(self)))
 
+    def _polygon_number(self, mask: Mask) -> int:
+        number = self._polygons.setdefault(mask, len(self._polygon_masks))
+        if number == len(self._polygon_masks):
+            self._polygon_masks.append(mask)
+        return number
+
     def _mask(self, row: int) -> Mask:
         left, top, right, bottom = self._numbers[4 * row : 4 * row + 4]
         shape, style = self._kinds[2 * row : 2 * row + 2]
+        if _SHAPES[shape] is MaskShape.POLYGON:
+            return self._polygon_masks[int(left)]
         return Mask(Box(left, top, right, bottom), _SHAPES[shape], _STYLES[style])
 
 

@@ -1,25 +1,29 @@
-"""Publish: link a verified copy into outbound, write its receipt, close its job.
+"""Publish: link a verified copy into outbound, write its receipt, withdraw what it replaces, close its job.
 
 The order, each step repeatable after a cut at any point
-1. The source is still the version that was treated (settling's last step); else the result is thrown away.
+1. The source and its regions are still the version that was treated; else the result is thrown away.
 2. A free name is chosen and written down, then linked and synced. A name that already is this copy counts as linked.
-3. The receipt is written (once a job), then the job is closed, then the staged name is removed.
+3. The receipt is written (once a job).
+4. Copies of the same content under other regions are withdrawn: each is removed, noted in the ledger, its job closed.
+5. The job is closed, then the staged name is removed.
 
 Invariants
 * Nothing is overwritten; a copy is published at most once.
+* Nothing but a copy of our own, by its SHA-256, is ever removed, and only after the one that replaces it is visible.
 * A lost staged file sends the job back to the queue.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from blurd.adapters.files import sha256_of, stamp_of
 from blurd.adapters.folders import InboundFolder, OutboundFolder
 from blurd.adapters.host import wall_clock
-from blurd.adapters.ledger import Ledger, ReceiptValue
+from blurd.adapters.ledger import WITHDRAWN, Ledger, ReceiptValue
+from blurd.core.naming import withdrawn_name
 from blurd.errors import Reason
-from blurd.events import Event, JobPublished, JobReturned, JobVanished
+from blurd.events import Event, JobPublished, JobReturned, JobVanished, JobWithdrawn
 from blurd.ports import JobStore
-from blurd.records import FolderName, Job, JobState, StagedCopy
+from blurd.records import FolderName, Job, JobState, StagedCopy, same_regions
 
 
 def publish(
@@ -29,7 +33,8 @@ def publish(
     outbound: OutboundFolder,
     job: Job,
     receipt: Mapping[str, ReceiptValue],
-) -> Event:
+    emit: Callable[[Event], None],
+) -> None:
     """Publish one staged job; `receipt` is what the caller adds to its receipt (versions, policy).
 
     Raises `EquipmentError` where outbound or the state directory can't be written: the job stays staged.
@@ -37,22 +42,45 @@ def publish(
     staged = job.staged
     if staged is None:
         store.release(job.id, JobState.QUEUED, Reason.STAGED_LOST)
-        return JobReturned(job.id, job.folder)
+        emit(JobReturned(job.id, job.folder))
+        return
     if not _is_linked(outbound, job, staged):
         lost = _lost(inbound, outbound, job, staged)
         if lost is not None:
             store.release(job.id, lost, _REASONS[lost])
             outbound.remove_staged(staged.name)
-            return _ended(job, lost)
+            emit(_ended(job, lost))
+            return
         while True:
             name = outbound.free_name(staged.target, staged.name)
             store.intend(job.id, name)
             if outbound.publish(staged.name, name):
                 break
     ledger.append(job.id, {**receipt_of(job.folder, staged), **receipt})
+    for before in store.copies_replaced_by(job):
+        emit(_withdraw(store, ledger, outbound, before, job))
     store.publish(job.id)
     outbound.remove_staged(staged.name)
-    return JobPublished(job.id, job.folder)
+    emit(JobPublished(job.id, job.folder))
+
+
+def _withdraw(store: JobStore, ledger: Ledger, outbound: OutboundFolder, before: Job, job: Job) -> JobWithdrawn:
+    """Take away the copy of an earlier job, which `job` replaces."""
+    copy = before.staged
+    if copy is None or before.published is None:
+        raise AssertionError("the store names copies only")
+    gone = store.is_name_taken_over(before)
+    removed = gone or outbound.withdraw(before.published, copy.sha256, withdrawn_name(before.id))
+    values: dict[str, ReceiptValue] = {
+        "folder": before.folder,
+        "output_sha256": copy.sha256,
+        "removed": removed,
+        "replaced_by": job.id,
+        "withdrawn_at": wall_clock(),
+    }
+    ledger.append(before.id, values, WITHDRAWN)
+    store.withdraw(before.id)
+    return JobWithdrawn(before.id, before.folder, job.id, removed)
 
 
 def receipt_of(folder: FolderName, staged: StagedCopy) -> dict[str, ReceiptValue]:
@@ -60,6 +88,7 @@ def receipt_of(folder: FolderName, staged: StagedCopy) -> dict[str, ReceiptValue
     return {
         "folder": folder,
         "source_sha256": staged.source_sha256,
+        "regions_sha256": staged.regions_sha256,
         "output_sha256": staged.sha256,
         "output_bytes": staged.size,
         "kind": staged.facts.kind,
@@ -103,6 +132,8 @@ def _lost(inbound: InboundFolder, outbound: OutboundFolder, job: Job, staged: St
     if status is None:
         return JobState.VANISHED
     if not stamp_of(status).same_content(job.stamp):
+        return JobState.SUPERSEDED
+    if not same_regions(inbound.regions_stamp(job.path), job.regions):
         return JobState.SUPERSEDED
     file = outbound.open_staged(staged.name)
     if file is None:

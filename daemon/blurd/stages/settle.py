@@ -5,20 +5,23 @@ Invariants
 * A file that has a job for its very version costs one look-up and nothing more.
 * What is held in memory is one small value a file that is still settling; a file with a job is forgotten.
 * Depth is bounded by `MAX_DEPTH`; what lies deeper is refused with NAME_TOO_LONG, not skipped in silence.
+* A file's own regions settle with it and are never a file to treat; without their file they are left alone.
 """
 
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from blurd.adapters.files import FileReader, fully_allocated, stamp_of, writer_gone
 from blurd.adapters.folders import InboundFolder
+from blurd.adapters.regions import is_cut_off, open_regions
 from blurd.core.containers import Completeness, completeness
-from blurd.core.naming import fits, is_temporary
+from blurd.core.naming import fits, is_regions, is_temporary, medium_of
 from blurd.core.settling import Evidence, SettleRule, Sighting, Step, incomplete_reason, judge, sight
 from blurd.errors import BlurdError, Reason
 from blurd.ports import JobStore
-from blurd.records import FolderName, FoundFile
+from blurd.records import FileStamp, FolderName, FoundFile
 
 MAX_DEPTH = 64
 
@@ -27,19 +30,33 @@ class Settler:
     """Follows the files of one inbound folder until each has a job. One thread."""
 
     def __init__(
-        self, folder: FolderName, rule: SettleRule, temporary: Sequence[str], store: JobStore, *, hard_links: bool
+        self,
+        folder: FolderName,
+        rule: SettleRule,
+        temporary: Sequence[str],
+        store: JobStore,
+        *,
+        hard_links: bool,
+        regions_required: bool = False,
     ) -> None:
         self._folder = folder
         self._rule = rule
         self._temporary = temporary
         self._store = store
         self._hard_links = hard_links
+        self._regions_required = regions_required
         self._seen: dict[str, Sighting] = {}
+        self._awaiting: set[str] = set()
 
     @property
     def settling(self) -> int:
         """Files that are not complete yet."""
         return len(self._seen)
+
+    @property
+    def awaiting_regions(self) -> int:
+        """Files that wait for regions which the folder requires."""
+        return len(self._awaiting)
 
     def next_look_s(self) -> float | None:
         """When the next settling file is due for a look, on the monotonic clock."""
@@ -51,16 +68,16 @@ class Settler:
         for path, status in self._walk(inbound, "", 0):
             present.add(path)
             yield from self._look(inbound, path, status, now_s)
-        for path in self._seen.keys() - present:
-            del self._seen[path]
+        for path in (self._seen.keys() | self._awaiting) - present:
+            self._forget(path)
 
     def look_at(self, inbound: InboundFolder, paths: Iterable[str], now_s: float) -> Iterator[FoundFile]:
         """Look at certain files, and at everything below certain folders."""
-        for path in paths:
+        for path in dict.fromkeys(map(medium_of, paths)):
             parts = path.split("/")
             status = inbound.status(path)
             if status is None:
-                self._seen.pop(path, None)
+                self._forget(path)
             elif any(is_temporary(part, self._temporary) for part in parts):
                 continue
             elif stat.S_ISDIR(status.st_mode):
@@ -83,7 +100,7 @@ class Settler:
                 below = f"{path}/{name}" if path else name
                 if stat.S_ISDIR(status.st_mode):
                     folders.append((below, status))
-                else:
+                elif not is_regions(name):
                     yield below, status
         except OSError:
             return  # the folder is gone or can't be read: the next scan looks again
@@ -94,29 +111,38 @@ class Settler:
                 yield below, status
 
     def _look(self, inbound: InboundFolder, path: str, status: os.stat_result, now_s: float) -> Iterator[FoundFile]:
-        stamp = stamp_of(status)
-        if self._store.is_known(self._folder, path, stamp):
-            self._seen.pop(path, None)
+        stamp, regions = stamp_of(status), inbound.regions_stamp(path)
+        known = self._store.is_known(self._folder, path, stamp, regions)
+        if known or (self._regions_required and regions is None):
+            self._forget(path)
+            if not known:
+                self._awaiting.add(path)
             return
-        self._seen[path], step = sight(self._seen.get(path), stamp, now_s, self._rule)
+        self._awaiting.discard(path)
+        self._seen[path], step = sight(self._seen.get(path), stamp, now_s, self._rule, regions)
         if step is Step.WAIT:
             return
         refusal = self._refusal(path, status)
         if refusal is None:
             try:
-                evidence = self._evidence(inbound, path)
+                evidence, cut_off = self._evidence(inbound, path, regions)
             except BlurdError as error:
-                if error.reason is Reason.SOURCE_VANISHED:
+                if error.reason in (Reason.SOURCE_VANISHED, Reason.SOURCE_CHANGED):
                     del self._seen[path]
                     return
                 # Anything else is for the worker to meet: it counts attempts and says why.
-                evidence = Evidence(writer_gone=None, fully_allocated=None, container=Completeness.UNDETERMINED)
+                evidence, cut_off = Evidence(None, None, Completeness.UNDETERMINED), False
             self._seen[path], step = judge(self._seen[path], evidence, now_s, self._rule)
             if step is Step.WAIT:
                 return
-            refusal = incomplete_reason(stamp) if step is Step.INCOMPLETE else None
+            if step is Step.INCOMPLETE:
+                refusal = Reason.REGIONS_INVALID if cut_off else incomplete_reason(stamp)
         del self._seen[path]
-        yield FoundFile(path, stamp, refusal)
+        yield FoundFile(path, stamp, refusal, regions)
+
+    def _forget(self, path: str) -> None:
+        self._seen.pop(path, None)
+        self._awaiting.discard(path)
 
     def _refusal(self, path: str, status: os.stat_result) -> Reason | None:
         if stat.S_ISLNK(status.st_mode):
@@ -129,10 +155,18 @@ class Settler:
             return Reason.HARD_LINKED
         return None
 
-    def _evidence(self, inbound: InboundFolder, path: str) -> Evidence:
+    def _evidence(self, inbound: InboundFolder, path: str, regions: FileStamp | None) -> tuple[Evidence, bool]:
+        """What a look at the file and at its regions gives, and whether it is the regions that are cut off."""
         with inbound.open(path, allow_hard_links=self._hard_links) as file:
-            return Evidence(
+            found = Evidence(
                 writer_gone=writer_gone(file),
                 fully_allocated=fully_allocated(file),
                 container=completeness(FileReader(file)),
             )
+        if regions is None or found.container is Completeness.INCOMPLETE or found.writer_gone is False:
+            return found, False
+        with open_regions(inbound, path, allow_hard_links=self._hard_links) as file:
+            if writer_gone(file) is False:
+                return replace(found, writer_gone=False), False
+            cut_off = is_cut_off(file)
+        return (replace(found, container=Completeness.INCOMPLETE) if cut_off else found), cut_off

@@ -10,6 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Self
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
 from blurd.adapters.image import compare, guard
 from blurd.adapters.image.bmp import BmpDocument
 from blurd.adapters.image.document import SUFFIXES, Document, ImageLimits
@@ -37,6 +41,17 @@ class ImageFrame:
         """What the detectors see."""
         return self.picture.rgb()
 
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width and height of the upright picture."""
+        return self.picture.width, self.picture.height
+
+    def blocks(self) -> NDArray[np.uint8]:
+        """Mean brightness of blocks of 4 x 4 pixels."""
+        grey = cv2.cvtColor(self.rgb(), cv2.COLOR_RGB2GRAY)
+        size = (max(1, self.picture.width // 4), max(1, self.picture.height // 4))
+        return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
+
     def masked(self, masks: Sequence[Mask]) -> Self:
         """A copy with the masks drawn in; this frame where there are none."""
         return replace(self, picture=self.picture.masked(masks)) if masks else self
@@ -62,6 +77,10 @@ class ImageSource:
     def write(self, frames: Iterator[ImageFrame], target: BinaryIO) -> None:
         """Encode frames of this source; `target` is empty and can seek."""
         self._document.write((frame.picture for frame in frames), target)
+
+    def same_time(self, expected: ImageFrame, found: ImageFrame) -> bool:
+        """True: the pages of an image have no times."""
+        return expected.time_s == found.time_s
 
     def compare(self, expected: ImageFrame, found: ImageFrame) -> bool:
         """True where `found`, decoded from the copy, is `expected` as far as the copy's encoding allows."""
