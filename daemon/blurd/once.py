@@ -17,10 +17,9 @@ from blurd.adapters.regions import read_regions
 from blurd.config import Policy, Settings
 from blurd.core.naming import TEMPORARY_NAMES, copy_path, is_regions, is_temporary
 from blurd.core.zones import Region
-from blurd.equipment import build_codec, build_detectors, fixed_zones, mask_rules
+from blurd.equipment import Detectors, build_codec, fixed_zones, mask_rules
 from blurd.errors import BlurdError, Disposition, EquipmentError, InputError, Reason
 from blurd.pipeline import Progress, Treatment, treat
-from blurd.records import MediaKind
 
 
 @dataclass
@@ -58,8 +57,8 @@ def blur(settings: Settings, policy: Policy, source: Path, target: Path, began: 
     """
     source_folder, target_folder, orders = _orders(source, target)
     codec = build_codec(settings.limits, policy)
-    detectors = build_detectors(settings, policy.classes)
-    rules = mask_rules(policy, detectors[MediaKind.IMAGE])
+    detectors = Detectors(settings, policy.classes)
+    rules = mask_rules(policy, detectors)
     tally = Tally()
     with InboundFolder(source_folder) as inbound, OutboundFolder(target_folder) as outbound:
         try:

@@ -21,7 +21,7 @@ from blurd.records import Detection, MediaFacts, MediaKind, RgbPicture, Verdict
 from blurd.stages.analyse import analyse
 from blurd.stages.plan import plan
 from blurd.stages.render import render
-from blurd.stages.verify import verify
+from blurd.stages.verify import Expected, samples, verify
 
 MAX_REPAIRS = 4
 MAX_RENDERS = 24
@@ -82,7 +82,7 @@ def treat(
         canvas = _canvas(source)
         observations = without_clear(observations, zones, canvas)
         timeline = plan(observations, rules, source.facts)
-    planned = timeline.mask_count
+    planned, sampled = timeline.mask_count, samples(observations, source.facts.kind)
 
     def look(picture: RgbPicture) -> tuple[Detection, ...]:
         size_px = picture.shape[1], picture.shape[0]
@@ -94,9 +94,10 @@ def treat(
         target.truncate()
         drawn = with_zones(timeline, observations, zones, canvas, rules.style)
         with watch.stage("render"):
-            render(source, drawn, target, _part(progress, 0.5, 0.8))
+            proofs = render(source, drawn, sampled, target, _part(progress, 0.5, 0.8))
         with watch.stage("verify"):
-            leaks = verify(source, observations, drawn, target, codec, look, _part(progress, 0.8, 1.0))
+            expected = Expected(observations, drawn, proofs)
+            leaks = verify(source, expected, target, codec, look, _part(progress, 0.8, 1.0))
         if not leaks:
             return Treatment(
                 facts=source.output_facts,

@@ -31,19 +31,23 @@ from blurd.records import (
 )
 
 
-class Detector(Protocol):
-    """Finds faces or plates in one picture. Built once per worker, used for every frame, not thread-safe."""
+class Thresholds(Protocol):
+    """What can be found, and from which score it counts."""
 
     @property
     def categories(self) -> frozenset[Category]:
-        """What this detector finds."""
+        """What is found."""
+
+    def start_threshold(self, category: Category) -> float:
+        """The score from which a single hit is masked, 0..1, where the folder's settings name no other."""
+
+
+class Detector(Thresholds, Protocol):
+    """Finds faces or plates in one picture. Built once per worker, used for every frame, not thread-safe."""
 
     @property
     def model_hash(self) -> str:
         """SHA-256 over the models, manifest entry and parameters in use; stands in every receipt."""
-
-    def start_threshold(self, category: Category) -> float:
-        """The score from which a single hit is masked, 0..1, where the folder's settings name no other."""
 
     def detect(self, picture: RgbPicture) -> tuple[Detection, ...]:
         """All hits at or above the floor threshold, merged over scales and tiles, boxes clipped to the picture.
@@ -76,6 +80,9 @@ class Frame(Protocol):
     def masked(self, masks: Sequence[Mask]) -> Self:
         """The frame with the masks drawn in; itself where there are none. This frame may be spent: use the result."""
 
+    def proof(self) -> Any:
+        """Something small that tells whether a frame of the copy is this one; for `MediaSource.compare`."""
+
 
 FrameT = TypeVar("FrameT", bound=Frame)
 
@@ -103,11 +110,11 @@ class MediaSource(Protocol[FrameT]):
         Raises `EquipmentError` with an outbound reason when the target can't be written.
         """
 
-    def same_time(self, expected: FrameT, found: FrameT) -> bool:
-        """True where `found`, decoded from the copy, is shown when `expected` is."""
+    def same_time(self, time_s: float, found: FrameT) -> bool:
+        """True where `found`, decoded from the copy, is shown at this time, as far as the clocks of both tell."""
 
-    def compare(self, expected: FrameT, found: FrameT) -> bool:
-        """True where `found`, decoded from the copy, is `expected` within what the copy's encoding may change."""
+    def compare(self, proof: Any, found: FrameT) -> bool:
+        """True where `found`, decoded from the copy, is the frame that gave the proof, within what encoding changes."""
 
 
 class MediaCodec(Protocol):

@@ -14,7 +14,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 
@@ -29,7 +29,7 @@ from blurd.adapters.store import SqliteJobStore
 from blurd.config import FolderSettings, Settings
 from blurd.core.naming import copy_path, staged_name
 from blurd.core.retry import RetryRule, after_return, outcome
-from blurd.equipment import build_codec, build_detectors, fixed_zones, mask_rules, wanted_categories
+from blurd.equipment import Detectors, build_codec, fixed_zones, mask_rules, wanted_categories
 from blurd.errors import BlurdError, Disposition, EquipmentError, InputError, Reason
 from blurd.events import (
     DetectorReady,
@@ -68,7 +68,7 @@ class Worker:
 
     settings: Settings
     store: SqliteJobStore
-    detectors: Mapping[MediaKind, OpenVinoDetector]
+    detectors: Detectors
     log: EventLog
     stop: threading.Event
 
@@ -76,7 +76,7 @@ class Worker:
         self._me = this_process()
         folders = self.settings.folder
         self._codecs = {folder.key: build_codec(self.settings.limits, folder) for folder in folders}
-        self._rules = {folder.key: mask_rules(folder, self._photo_detector) for folder in folders}
+        self._rules = {folder.key: mask_rules(folder, self.detectors) for folder in folders}
         self._degraded_noted = False
         self._paused_until: dict[FolderName, float] = {}
         work = self.settings.work
@@ -262,8 +262,8 @@ def work(settings: Settings, log: EventLog) -> None:
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
     started_s = time.monotonic()
-    detectors = build_detectors(settings, wanted_categories(settings))
-    detector = detectors[MediaKind.IMAGE]
+    detectors = Detectors(settings, wanted_categories(settings))
+    detector, _ = detectors.values()  # builds both now: a fault in a model must show at the start
     seconds = round(time.monotonic() - started_s, 2)
     log.emit(DetectorReady(Device(detector.device), len(detector.categories), seconds))
     store = SqliteJobStore(settings.queue_path)

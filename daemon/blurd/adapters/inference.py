@@ -80,6 +80,7 @@ class OpenVinoDetector:
             raise EquipmentError(Reason.MODEL_MISSING, "choose model", detail)
         self._categories = categories
         self._models = tuple(model for model in models.models if categories.intersection(model.entry.categories))
+        self._thresholds = models.start_threshold
         self._profile = profile
         self._threads = threads
         self._one_by_one = one_by_one
@@ -122,10 +123,7 @@ class OpenVinoDetector:
 
     def start_threshold(self, category: Category) -> float:
         """The score from which a single hit is masked, where the settings name no other."""
-        for model in self._models:
-            if category in model.entry.thresholds:
-                return model.entry.thresholds[category].start
-        raise KeyError(category)
+        return self._thresholds(category)
 
     def detect(self, picture: RgbPicture) -> tuple[Detection, ...]:
         """All hits at or above the floors, one for each thing, best first within a category.

@@ -208,6 +208,12 @@ class ModelSet:
         """What can be found with them."""
         return frozenset(category for model in self.models for category in model.entry.categories)
 
+    def start_threshold(self, category: Category) -> float:
+        """The score from which a single hit is masked, where the settings name no other."""
+        return next(
+            model.entry.thresholds[category].start for model in self.models if category in model.entry.thresholds
+        )
+
 
 def load_models(directory: Path) -> ModelSet:
     """Read the manifest in `directory` and every file that it names. Raises as the module's header says."""

@@ -19,9 +19,8 @@ Invariant: anything but the last raises; the last is returned, because it can be
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from itertools import zip_longest
-from typing import BinaryIO
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
 
 from blurd.core.geometry import overlap
 from blurd.core.masking import covered_share
@@ -47,63 +46,58 @@ Leaks = Mapping[int, tuple[Detection, ...]]
 """For each frame that shows any, by its index, the detections that no mask covers."""
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the copy must be: what was seen in the source, what was masked, and proofs of the sampled frames."""
+
+    observations: Sequence[FrameObservation]
+    timeline: Timeline
+    proofs: Mapping[int, Any]
+
+
 def verify(
     source: MediaSource[FrameT],
-    observations: Sequence[FrameObservation],
-    timeline: Timeline,
+    expected: Expected,
     copy: BinaryIO,
     codec: MediaCodec,
     look: Look,
     progress: Callable[[float], None],
 ) -> Leaks:
-    """Check `copy`. Raises OUTPUT_DIFFERS or METADATA_LEFT; returns what is still to be seen."""
+    """Check `copy`, looking at the frames of which there are proofs.
+
+    Raises OUTPUT_DIFFERS or METADATA_LEFT; returns what is still to be seen.
+    """
     copy.seek(0)
     if codec.leftovers(copy):
         raise EquipmentError(Reason.METADATA_LEFT, "verify")
     copy.seek(0)
-    try:
-        found = codec.open(copy)
-        leaks = _leaks(source, observations, timeline, found, look, progress)
-    except InputError as error:
-        raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify") from error
-    if not _same(found.facts, source.output_facts):
-        raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify")
-    return leaks
-
-
-def _leaks(
-    source: MediaSource[FrameT],
-    observations: Sequence[FrameObservation],
-    timeline: Timeline,
-    found: MediaSource[FrameT],
-    look: Look,
-    progress: Callable[[float], None],
-) -> Leaks:
-    sampled = samples(observations, source.facts)
+    observations = expected.observations
     leaks: dict[int, tuple[Detection, ...]] = {}
     count = 0
-    for index, (original, frame) in enumerate(zip_longest(source.frames(), found.frames())):
-        if original is None or frame is None or index >= len(observations) or not source.same_time(original, frame):
-            raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify")
-        if sampled is None or index in sampled:
-            masks = timeline.frames[index]
-            if not source.compare(original.masked(masks), frame):
+    try:
+        found = codec.open(copy)
+        for index, frame in enumerate(found.frames()):
+            count = index + 1
+            if count > len(observations) or not source.same_time(observations[index].time_s, frame):
                 raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify")
-            hits = look(frame.rgb())
-            left = tuple(hit for hit in hits if not _is_covered(hit, masks, observations[index].detections))
-            if left:
-                leaks[index] = left
-        count = index + 1
-        progress(count / len(observations))
-    if count != len(observations):
+            if index in expected.proofs:
+                if not source.compare(expected.proofs[index], frame):
+                    raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify")
+                masks, in_source = expected.timeline.frames[index], observations[index].detections
+                left = tuple(hit for hit in look(frame.rgb()) if not _is_covered(hit, masks, in_source))
+                leaks |= {index: left} if left else {}
+            progress(count / len(observations))
+    except InputError as error:
+        raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify") from error
+    if count != len(observations) or not _same(found.facts, source.output_facts):
         raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify")
     return leaks
 
 
-def samples(observations: Sequence[FrameObservation], facts: MediaFacts) -> frozenset[int] | None:
-    """The frames that are looked at again; None for all."""
-    if facts.kind is not MediaKind.VIDEO or not observations:
-        return None
+def samples(observations: Sequence[FrameObservation], kind: MediaKind) -> frozenset[int]:
+    """The frames that are looked at again."""
+    if kind is not MediaKind.VIDEO:
+        return frozenset(range(len(observations)))
     first_s = observations[0].time_s
     spacing_s = max(SAMPLE_EVERY_S, (observations[-1].time_s - first_s) / MOST_SAMPLES)
     chosen: dict[int, tuple[bool, int]] = {}

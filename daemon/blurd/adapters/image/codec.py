@@ -29,6 +29,14 @@ from blurd.errors import InputError, Reason
 from blurd.records import Mask, MediaFacts, MediaKind, RgbPicture
 
 
+@dataclass(frozen=True, slots=True)
+class ImageProof:
+    """What makes a masked page again."""
+
+    index: int
+    masks: tuple[Mask, ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageFrame:
     """One page of an image, decoded and upright."""
@@ -36,6 +44,7 @@ class ImageFrame:
     picture: Picture
     index: int = 0
     time_s: float = 0.0
+    masks: tuple[Mask, ...] = ()
 
     def rgb(self) -> RgbPicture:
         """What the detectors see."""
@@ -54,7 +63,11 @@ class ImageFrame:
 
     def masked(self, masks: Sequence[Mask]) -> Self:
         """A copy with the masks drawn in; this frame where there are none."""
-        return replace(self, picture=self.picture.masked(masks)) if masks else self
+        return replace(self, picture=self.picture.masked(masks), masks=tuple(masks)) if masks else self
+
+    def proof(self) -> ImageProof:
+        """Which page it is and what was drawn: a page is decoded again to be compared, and never kept."""
+        return ImageProof(self.index, self.masks)
 
 
 class ImageSource:
@@ -78,13 +91,15 @@ class ImageSource:
         """Encode frames of this source; `target` is empty and can seek."""
         self._document.write((frame.picture for frame in frames), target)
 
-    def same_time(self, expected: ImageFrame, found: ImageFrame) -> bool:
+    def same_time(self, time_s: float, found: ImageFrame) -> bool:
         """True: the pages of an image have no times."""
-        return expected.time_s == found.time_s
+        return time_s == found.time_s
 
-    def compare(self, expected: ImageFrame, found: ImageFrame) -> bool:
-        """True where `found`, decoded from the copy, is `expected` as far as the copy's encoding allows."""
-        return compare.agree(expected.picture, found.picture, self._document.loss())
+    def compare(self, proof: ImageProof, found: ImageFrame) -> bool:
+        """True where `found`, decoded from the copy, is the masked page as far as the copy's encoding allows."""
+        picture = self._document.picture(proof.index)
+        expected = picture.masked(proof.masks) if proof.masks else picture
+        return compare.agree(expected, found.picture, self._document.loss())
 
 
 class ImageCodec:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from blurd.adapters.video.compare import FrameProof, proof_of
 from blurd.adapters.video.pixels import brightness_blocks, draw_masks
 from blurd.core.upright import Upright
 from blurd.records import Mask, RgbPicture
@@ -62,3 +63,7 @@ class VideoFrame:
             self.picture.make_writable()
             draw_masks(self.picture, [self.lie.lay_back(mask) for mask in masks])
         return self
+
+    def proof(self) -> FrameProof:
+        """The means of its blocks, some kilobytes."""
+        return proof_of(self.picture)

@@ -155,11 +155,11 @@ class VideoSource:
         """Encode frames of this source, with its sound where the folder keeps it."""
         write_video(self._nature, self._target, frames, (self._file, self._code), target)
 
-    def same_time(self, expected: VideoFrame, found: VideoFrame) -> bool:
-        """True where both are shown at the same time, as far as the coarser clock of the two tells."""
-        half_tick_s = max(expected.tick_s, found.tick_s) / 2
-        return math.isclose(expected.time_s, found.time_s, rel_tol=0, abs_tol=half_tick_s)
+    def same_time(self, time_s: float, found: VideoFrame) -> bool:
+        """True where `found` is shown at this time, as far as the coarser clock of source and copy tells."""
+        half_tick_s = max(self._nature.tick_s, found.tick_s) / 2
+        return math.isclose(time_s, found.time_s, rel_tol=0, abs_tol=half_tick_s)
 
-    def compare(self, expected: VideoFrame, found: VideoFrame) -> bool:
-        """True where `found`, decoded from the copy, is `expected` as far as coding allows."""
-        return compare.agree(expected.picture, found.picture)
+    def compare(self, proof: compare.FrameProof, found: VideoFrame) -> bool:
+        """True where `found`, decoded from the copy, is the frame that gave the proof, as far as coding allows."""
+        return compare.agree(proof, found.picture)
