@@ -75,7 +75,7 @@ class Frame(Protocol):
         """Width and height of the upright picture."""
 
     def blocks(self) -> NDArray[np.uint8]:
-        """Mean brightness, (rows, columns), of small blocks of the upright picture; cheap, to see what changed."""
+        """Means, (rows, columns, channels), of small blocks of the upright picture; cheap, to see what changed."""
 
     def masked(self, masks: Sequence[Mask]) -> Self:
         """The frame with the masks drawn in; itself where there are none. This frame may be spent: use the result."""

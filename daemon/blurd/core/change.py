@@ -1,14 +1,16 @@
 """What changed from frame to frame: which parts must be looked at again, and which frames need no look of their own.
 
-A frame is known by the mean brightness of small blocks of its upright picture: (rows, columns), uint8. Pure.
+A frame is known by the means of small blocks of its upright picture in each of its channels (brightness and colour):
+(rows, columns, channels), uint8. Pure.
 
 The rule, and why it is safe
 * A block is *unchanged* while its mean stays within `tolerance` of what it was when a detector last looked at it, not
   of the frame before: what fades in slowly adds up until it is looked at.
+  Single rows of changed blocks don't count before they grow: what is seen at all is larger than two blocks.
 * Where nothing is changed, what was found there is still there, and nothing else is.
-* A frame between two analysed ones may be left out where each of its blocks lies, within `tolerance`, in the range of
-  values that the block and its neighbours have in the analysed frame before or after. Nothing is in it then that
-  neither of them shows, moved by more than a block. A thing seen in one frame alone differs from both.
+* A frame between two analysed ones may be left out where each of its blocks lies, within `tolerance`, between what it
+  is in the analysed frame before and in the one after: what moves slowly, or goes over from one to the other. A thing
+  that is seen in this frame alone differs from both.
 * Changed parts are looked at with a margin, whole things that were known there included.
 
 Noise of a camera stays well under `tolerance`: the mean of 16 samples has a quarter of their deviation.
@@ -34,7 +36,7 @@ BlockMask = NDArray[np.bool_]
 class ChangeRule:
     """When a frame is looked at, and where.
 
-    `tolerance` is in levels of brightness of 255. At most `most_between` frames in a row, and never more than
+    `tolerance` is in levels of 255. At most `most_between` frames in a row, and never more than
     `longest_between_s`, are left to the frames around them; where anything changes, the whole picture is looked at
     every `refresh_s`. Regions have `margin_px` around what changed; above `most_regions`, or `most_share` of the
     picture, it is looked at as a whole. The sides of regions grow to one of `sides_px`, for each new size costs a
@@ -44,7 +46,7 @@ class ChangeRule:
     tolerance: int = 6
     most_between: int = 3
     longest_between_s: float = 0.21
-    refresh_s: float = 2.0
+    refresh_s: float = 5.0
     margin_px: int = 24
     most_regions: int = 3
     most_share: float = 0.6
@@ -54,22 +56,21 @@ class ChangeRule:
 
 
 def changed(reference: Blocks, current: Blocks, rule: ChangeRule) -> BlockMask:
-    """The blocks that differ from what a detector last saw there."""
-    return _distance(reference, current) > rule.tolerance
+    """The blocks that differ from what a detector last saw there, but for lines thinner than two blocks."""
+    return _without_lines((_distance(reference, current) > rule.tolerance).any(axis=2))
 
 
 def unexplained(before: Blocks, current: Blocks, after: Blocks, rule: ChangeRule) -> BlockMask:
-    """The blocks that neither of the analysed frames around shows, at their place or next to it."""
-    lowest = np.minimum(_lowest_near(before), _lowest_near(after)).astype(np.int16)
-    highest = np.maximum(_highest_near(before), _highest_near(after)).astype(np.int16)
+    """The blocks that do not lie between the analysed frames around."""
+    lowest = np.minimum(before, after).astype(np.int16)
+    highest = np.maximum(before, after).astype(np.int16)
     value = current.astype(np.int16)
-    found: BlockMask = (value < lowest - rule.tolerance) | (value > highest + rule.tolerance)
-    return found
+    return _without_lines(((value < lowest - rule.tolerance) | (value > highest + rule.tolerance)).any(axis=2))
 
 
 def is_cut(previous: Blocks, current: Blocks, rule: ChangeRule) -> bool:
     """True where most of the picture is another one; a mere change of light is none."""
-    shift = current.astype(np.int16) - previous
+    shift = current[:, :, 0].astype(np.int16) - previous[:, :, 0]
     return bool((np.abs(shift - int(np.median(shift))) > rule.cut_levels).mean() > rule.cut_share)
 
 
@@ -101,7 +102,7 @@ def regions(
 
 def blocks_under(box: Box, shape: Sequence[int], width_px: int, height_px: int) -> tuple[slice, slice]:
     """The rows and columns of blocks that lie wholly under a box of the picture."""
-    rows, columns = shape
+    rows, columns = shape[:2]
     across, down = width_px / columns, height_px / rows
     return (
         slice(int(np.ceil(box.top / down - 1e-9)), int(np.floor(box.bottom / down + 1e-9))),
@@ -129,16 +130,22 @@ def hull(first: Box, second: Box) -> Box:
     )
 
 
+def _without_lines(blocks: BlockMask) -> BlockMask:
+    """The blocks that belong to a square of two by two: edges that tremble are thinner, a face is not."""
+    square = blocks[:-1, :-1] & blocks[1:, :-1] & blocks[:-1, 1:] & blocks[1:, 1:]
+    kept = np.zeros_like(blocks)
+    for rows, columns in (
+        (slice(None, -1), slice(None, -1)),
+        (slice(1, None), slice(None, -1)),
+        (slice(None, -1), slice(1, None)),
+        (slice(1, None), slice(1, None)),
+    ):
+        kept[rows, columns] |= square
+    return kept if min(blocks.shape) > 1 else blocks
+
+
 def _distance(first: Blocks, second: Blocks) -> NDArray[np.uint8]:
     return np.asarray(np.maximum(first, second) - np.minimum(first, second), np.uint8)
-
-
-def _lowest_near(blocks: Blocks) -> Blocks:
-    return np.asarray(ndimage.minimum_filter(blocks, size=3, mode="nearest"), np.uint8)
-
-
-def _highest_near(blocks: Blocks) -> Blocks:
-    return np.asarray(ndimage.maximum_filter(blocks, size=3, mode="nearest"), np.uint8)
 
 
 def _around(part: Box, region: Box, things: Sequence[Box]) -> Box:

@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 
 from blurd.core.geometry import BoxArray, grow
 from blurd.core.tables import MaskTable
-from blurd.core.tracking import Track, TrackRule, track
+from blurd.core.tracking import Track, TrackRule, slope, track
 from blurd.records import Box, Category, Detection, FrameObservation, Mask, MaskShape, MaskStyle, Timeline
 
 REPAIR_GROWTH = 0.3
 """Growth of the solid mask over a detection that was left, on each side; doubled for each generous repair."""
+_SPEED_FINDS = 3
+"""From how many finds a speed is taken at least, where a track has as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +54,18 @@ class MaskRules:
 class MotionRule:
     """How masks of a video follow their things.
 
-    Ends are padded by `pad_s`, in which a box goes on as it moved, slower and slower (`damping_s`), and grows on each
-    side by `pad_growth_per_s` of its size. Within `steady_s` around a frame the largest size counts, and places are
-    means weighted by a Gaussian of that deviation. Where a thing was not found, its mask grows on each side by
-    `gap_growth_per_s` of its size for each second to the nearest find, at most by `most_growth`. A box that comes
-    nearer to the picture's edge than `edge_share` of its size is extended beyond it.
+    Within `steady_s` around a frame the largest size counts, and places are means weighted by a Gaussian of that
+    deviation. Where a thing was not found, its mask reaches over where it would be on its way between the finds, and
+    where it would be if it went on from the find before or came to the one after as it moved there, within `speed_s`,
+    slower and slower (`damping_s`). There it grows too, on each side, by a share of its size for each second to the
+    nearest find: by `gap_growth_per_s` between finds, at most by `most_growth`, and by `pad_growth_per_s` for `pad_s`
+    before the first and after the last. A box that comes nearer to the picture's edge than `edge_share` of its size is
+    extended beyond it.
     """
 
     pad_s: float = 0.5
-    damping_s: float = 0.25
+    speed_s: float = 0.25
+    damping_s: float = 0.5
     pad_growth_per_s: float = 0.3
     steady_s: float = 0.12
     gap_growth_per_s: float = 0.8
@@ -90,14 +95,14 @@ def plan_video(
     wanted = (_of_interest(one, rules) for one in observations)
     tracks = track(wanted, rules.start_threshold, motion.tracks)
     spans = [_span(one, scenes, size_px, motion) for one in tracks]
-    rows = [(first + place, number, place) for number, (first, boxes) in enumerate(spans) for place in range(len(boxes))]
-    order = np.array(rows, np.intp).reshape(-1, 3)
-    order = order[np.argsort(order[:, 0], kind="stable")]
-    ends = np.searchsorted(order[:, 0], np.arange(len(scenes.times_s)), side="right")
+    frames = np.concatenate([np.zeros(0, np.intp), *(first + np.arange(len(boxes)) for first, boxes in spans)])
+    numbers = np.repeat(np.arange(len(spans)), [len(boxes) for _, boxes in spans])
+    rows = np.concatenate([np.zeros((0, 4)), *(boxes for _, boxes in spans)])
+    order = np.argsort(frames, kind="stable")
+    ends = np.searchsorted(frames[order], np.arange(len(scenes.times_s)), side="right")
     table, start = MaskTable(), 0
     for end in ends.tolist():
-        shown = order[start:end, 1:].tolist()
-        table.append([_mask(tracks[number].category, spans[number][1][place], rules) for number, place in shown])
+        table.append([_mask(tracks[numbers[row]].category, rows[row], rules) for row in order[start:end]])
         start = end
     return Timeline(table)
 
@@ -145,20 +150,24 @@ def _mask(category: Category, row: NDArray[np.float64], rules: MaskRules) -> Mas
 
 
 def _span(one: Track, scenes: Scenes, size_px: tuple[int, int], motion: MotionRule) -> tuple[int, BoxArray]:
-    """The first frame in which a track is masked, and its boxes, not grown yet, from there on."""
+    """The first frame in which a track is masked, and its boxes, not grown by its category's rule yet, from there."""
     start, stop = scenes.around(int(one.frames[0]), int(one.frames[-1]), motion.pad_s)
-    times_s = scenes.times_s[start:stop]
-    found_s = scenes.times_s[one.frames]
+    frames, times_s, found_s = np.arange(start, stop), scenes.times_s[start:stop], scenes.times_s[one.frames]
     boxes = np.stack([np.interp(times_s, found_s, one.boxes[:, side]) for side in range(4)], axis=1)
     boxes = _hulls(boxes, _steady(boxes, times_s, motion.steady_s))
-    boxes = _hulls(boxes, _carried_on(boxes, times_s, found_s, one, motion))
-    away_s = _distance_to_nearest(times_s, found_s)
-    inside = (times_s >= found_s[0]) & (times_s <= found_s[-1])
-    share = np.minimum(away_s * np.where(inside, motion.gap_growth_per_s, motion.pad_growth_per_s), motion.most_growth)
-    extra = np.concatenate([boxes[:, 2:] - boxes[:, :2]] * 2, axis=1) * share[:, None]
-    boxes = boxes + extra * (-1, -1, 1, 1)
-    boxes[one.frames - start] = _hulls(boxes[one.frames - start], one.boxes)
-    return start, _over_the_edge(boxes, size_px, motion.edge_share)
+    away_s = np.full(len(frames), np.inf)
+    after = np.searchsorted(one.frames, frames, side="left")
+    for forwards, finds in ((True, np.searchsorted(one.frames, frames, side="right") - 1), (False, after)):
+        known = (finds >= 0) & (finds < len(found_s))
+        ahead_s = times_s[known] - found_s[finds[known]]
+        away_s[known] = np.minimum(away_s[known], np.abs(ahead_s))
+        carried = _carried_on(one, found_s, finds[known], ahead_s, motion, forwards=forwards)
+        boxes[known] = _hulls(boxes[known], carried)
+    between = (frames > one.frames[0]) & (frames < one.frames[-1])
+    share = np.minimum(away_s * np.where(between, motion.gap_growth_per_s, motion.pad_growth_per_s), motion.most_growth)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    extra = np.maximum(sides, np.sqrt(sides.prod(axis=1, keepdims=True))) * share[:, None]
+    return start, _over_the_edge(boxes + np.tile(extra, 2) * (-1, -1, 1, 1), size_px, motion.edge_share)
 
 
 def _hulls(first: BoxArray, second: BoxArray) -> BoxArray:
@@ -168,42 +177,46 @@ def _hulls(first: BoxArray, second: BoxArray) -> BoxArray:
 def _steady(boxes: BoxArray, times_s: NDArray[np.float64], width_s: float) -> BoxArray:
     """Centres smoothed, each with the largest size nearby: a mask that neither trembles nor pulsates."""
     centres, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-    smooth, large = np.empty_like(centres), np.empty_like(sizes)
-    starts = np.searchsorted(times_s, times_s - 2 * width_s, side="left")
-    stops = np.searchsorted(times_s, times_s + 2 * width_s, side="right")
-    for place, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
-        weights = np.exp(-0.5 * np.square((times_s[start:stop] - times_s[place]) / width_s))
-        smooth[place] = weights @ centres[start:stop] / weights.sum()
-        large[place] = sizes[start:stop].max(axis=0)
+    total, weights, large = centres.copy(), np.ones((len(boxes), 1)), sizes.copy()
+    first = np.arange(len(boxes))
+    for distance in range(1, len(boxes)):
+        first = first[first + distance < len(boxes)]
+        first = first[times_s[first + distance] - times_s[first] <= 2 * width_s]
+        if not len(first):
+            break
+        second = first + distance
+        weight = np.exp(-0.5 * np.square((times_s[second] - times_s[first]) / width_s))[:, None]
+        for one, other in ((first, second), (second, first)):
+            total[one] += weight * centres[other]
+            weights[one] += weight
+            large[one] = np.maximum(large[one], sizes[other])
+    smooth = total / weights
     return np.concatenate([smooth - large / 2, smooth + large / 2], axis=1)
 
 
 def _carried_on(
-    boxes: BoxArray, times_s: NDArray[np.float64], found_s: NDArray[np.float64], one: Track, motion: MotionRule
+    one: Track,
+    found_s: NDArray[np.float64],
+    finds: NDArray[np.intp],
+    ahead_s: NDArray[np.float64],
+    motion: MotionRule,
+    *,
+    forwards: bool,
 ) -> BoxArray:
-    """The boxes before the first find and after the last, moved on as the thing moved then."""
-    carried = boxes.copy()
+    """Boxes (n, 4) of a track if it went on from these finds (n,), as it moved until or from there, for `ahead_s`."""
+    speeds = np.zeros((len(found_s), 2))
     centres = (one.boxes[:, :2] + one.boxes[:, 2:]) / 2
-    for end, outside in ((0, times_s < found_s[0]), (-1, times_s > found_s[-1])):
-        near = np.abs(found_s - found_s[end]) <= motion.damping_s
-        if near.sum() < 2 or not outside.any():  # noqa: PLR2004
-            continue
-        offset_s = found_s[near] - found_s[near].mean()
-        spread = float((offset_s**2).sum())
-        if spread <= 0:
-            continue
-        speed = offset_s @ (centres[near] - centres[near].mean(axis=0)) / spread
-        ahead_s = times_s[outside] - found_s[end]
-        way_s = np.sign(ahead_s) * motion.damping_s * (1 - np.exp(-np.abs(ahead_s) / motion.damping_s))
-        carried[outside] += np.tile(way_s[:, None] * speed, 2)
+    for find in np.unique(finds[ahead_s != 0]).tolist():
+        if forwards:
+            begin = int(np.searchsorted(found_s, found_s[find] - motion.speed_s, side="left"))
+            near = slice(max(0, min(begin, find + 1 - _SPEED_FINDS)), find + 1)
+        else:
+            end = int(np.searchsorted(found_s, found_s[find] + motion.speed_s, side="right"))
+            near = slice(find, max(end, find + _SPEED_FINDS))
+        speeds[find] = slope(found_s[near], centres[near], motion.tracks)
+    way_s = np.sign(ahead_s) * motion.damping_s * (1 - np.exp(-np.abs(ahead_s) / motion.damping_s))
+    carried: BoxArray = one.boxes[finds] + np.tile(way_s[:, None] * speeds[finds], 2)
     return carried
-
-
-def _distance_to_nearest(times_s: NDArray[np.float64], found_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    after = np.clip(np.searchsorted(found_s, times_s), 0, len(found_s) - 1)
-    before = np.maximum(after - 1, 0)
-    away: NDArray[np.float64] = np.minimum(np.abs(found_s[after] - times_s), np.abs(found_s[before] - times_s))
-    return away
 
 
 def _over_the_edge(boxes: BoxArray, size_px: tuple[int, int], share: float) -> BoxArray:

@@ -35,7 +35,7 @@ COVERED_SHARE_OF_ARTEFACT = 0.5
 SAME_IOU = 0.3
 """Overlap from which a detection on the source is the one on the copy."""
 
-SAMPLE_EVERY_S = 2.0
+SAMPLE_EVERY_S = 5.0
 MOST_SAMPLES = 400
 SAME_DURATION_S = 0.1
 """Containers differ in how they note the last frame's duration."""

@@ -56,10 +56,9 @@ class ImageFrame:
         return self.picture.width, self.picture.height
 
     def blocks(self) -> NDArray[np.uint8]:
-        """Mean brightness of blocks of 4 x 4 pixels."""
-        grey = cv2.cvtColor(self.rgb(), cv2.COLOR_RGB2GRAY)
+        """Means of blocks of 4 x 4 pixels."""
         size = (max(1, self.picture.width // 4), max(1, self.picture.height // 4))
-        return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
+        return np.asarray(cv2.resize(self.rgb(), size, interpolation=cv2.INTER_AREA), np.uint8)
 
     def masked(self, masks: Sequence[Mask]) -> Self:
         """A copy with the masks drawn in; this frame where there are none."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurd.adapters.video.compare import FrameProof, proof_of
-from blurd.adapters.video.pixels import brightness_blocks, draw_masks
+from blurd.adapters.video.pixels import colour_blocks, draw_masks
 from blurd.core.upright import Upright
 from blurd.records import Mask, RgbPicture
 
@@ -54,8 +54,8 @@ class VideoFrame:
         return self.lie.size_px
 
     def blocks(self) -> NDArray[np.uint8]:
-        """Mean brightness of small blocks of the upright picture: cheap, to tell whether anything changed."""
-        return self.lie.stand_up(brightness_blocks(self.picture))
+        """Means of small blocks of the upright picture, brightness and colour: cheap, to tell what changed."""
+        return self.lie.stand_up(colour_blocks(self.picture))
 
     def masked(self, masks: Sequence[Mask]) -> Self:
         """The frame with masks drawn in; this frame is spent then."""

@@ -20,7 +20,7 @@ from blurd.core.masking import Step, draw
 from blurd.records import Mask
 
 BLOCK_PX: Final = 4
-"""Side of the blocks of which `brightness_blocks` gives the means, in stored pixels."""
+"""Side of the blocks of which `colour_blocks` gives the means, in stored pixels."""
 
 _EIGHT_BITS: Final = 8
 _COLOURLESS: Final = ("gray", "mono", "ya", "y400")
@@ -120,12 +120,15 @@ def blank(frame: av.VideoFrame) -> None:
         samples_of(frame, plane)[:] = plane.solid
 
 
-def brightness_blocks(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """Mean brightness, 0..255, of blocks of `BLOCK_PX` a side; what is over at the right and below joins the last."""
-    luma = samples_of(frame, planes_of(frame.format.name, frame.width, frame.height)[0])[:, :, 0]
-    rows, columns = max(1, frame.height // BLOCK_PX), max(1, frame.width // BLOCK_PX)
-    means: NDArray[Any] = cv2.resize(luma, (columns, rows), interpolation=cv2.INTER_AREA)
-    return np.asarray(means if means.dtype == np.uint8 else means >> 2, np.uint8)
+def colour_blocks(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    """Mean brightness and colour, 0..255, of blocks of `BLOCK_PX` a side: (rows, columns, 1 or 3)."""
+    size = (max(1, frame.width // BLOCK_PX), max(1, frame.height // BLOCK_PX))
+    found: list[NDArray[Any]] = []
+    for plane in planes_of(frame.format.name, frame.width, frame.height):
+        samples = samples_of(frame, plane)
+        means: NDArray[Any] = cv2.resize(samples, size, interpolation=cv2.INTER_AREA)
+        found.append(means.reshape(size[1], size[0], -1) >> (2 if samples.dtype.itemsize > 1 else 0))
+    return np.concatenate(found, axis=2).astype(np.uint8)
 
 
 def block_means(frame: av.VideoFrame, side_px: int) -> Iterator[NDArray[np.float32]]:
