@@ -62,13 +62,13 @@ def measure(number: int, options: argparse.Namespace, settings: Settings) -> dic
 
 def _sentence(category: Category, found: Sequence[Exposure]) -> str:
     frames = sum(exposure.object_frames for exposure in found)
-    covered = sum(exposure.coverage * exposure.object_frames for exposure in found if exposure.object_frames)
+    covered = sum((exposure.coverage or 0.0) * exposure.object_frames for exposure in found)
     return (
         f"{category}: coverage {covered / max(frames, 1):.4f} of {frames}, "
         f"longest exposure {max(exposure.longest_exposure_frames for exposure in found)} frames, "
         f"never covered {sum(exposure.objects_never_covered for exposure in found)} "
         f"of {sum(len(exposure.tracks) for exposure in found)}, "
-        f"flicker {max(exposure.flicker_per_s for exposure in found):.2f}/s"
+        f"flicker {max(exposure.flicker_per_s or 0.0 for exposure in found):.2f}/s"
     )
 
 

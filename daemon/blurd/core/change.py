@@ -57,7 +57,7 @@ class ChangeRule:
 
 def changed(reference: Blocks, current: Blocks, rule: ChangeRule) -> BlockMask:
     """The blocks that differ from what a detector last saw there, but for lines thinner than two blocks."""
-    return _without_lines((_distance(reference, current) > rule.tolerance).any(axis=2))
+    return _without_lines(_distance(reference, current).max(axis=2) > rule.tolerance)
 
 
 def unexplained(before: Blocks, current: Blocks, after: Blocks, rule: ChangeRule) -> BlockMask:
@@ -65,7 +65,8 @@ def unexplained(before: Blocks, current: Blocks, after: Blocks, rule: ChangeRule
     lowest = np.minimum(before, after).astype(np.int16)
     highest = np.maximum(before, after).astype(np.int16)
     value = current.astype(np.int16)
-    return _without_lines(((value < lowest - rule.tolerance) | (value > highest + rule.tolerance)).any(axis=2))
+    outside = np.maximum(lowest - value, value - highest).max(axis=2)
+    return _without_lines(np.asarray(outside > rule.tolerance))
 
 
 def is_cut(previous: Blocks, current: Blocks, rule: ChangeRule) -> bool:

@@ -119,13 +119,15 @@ def video_stream(container: Any) -> Any:
 class PacketIndex:
     """What the packets of the stream say, without decoding.
 
-    `stamps` are the presentation times in ticks of those that are to be shown, in file order; empty where some have
-    none, or two the same. `leading` of them come after the first key picture in the file and before it in time: they
-    need pictures from before the file's begin, and no player shows them.
+    `stamps` are the presentation times in ticks of those that are to be shown, rising; empty where some have none, or
+    two the same. `timed` is False where some have none: then the frames' own are guesses. `leading` of them come after
+    the first key picture in the file and before it in time: they need pictures from before the file's begin, and no
+    player shows them.
     """
 
     shown: int
     leading: int
+    timed: bool
     stamps: "array[int]"
     last_duration: int
     payload_bytes: int
@@ -160,4 +162,4 @@ def index_packets(file: BinaryIO, code: Format) -> PacketIndex:
     ordered = array("q", sorted(stamps)) if complete else array("q")
     if any(first == second for first, second in itertools.pairwise(ordered)):
         ordered = array("q")
-    return PacketIndex(shown, leading, ordered, last[1], size)
+    return PacketIndex(shown, leading, complete, ordered, last[1], size)

@@ -36,6 +36,10 @@ _ONE_FRAME_A_PACKET: Final = frozenset(
 """Codecs in which every shown packet is one frame; in others, fewer frames than packets are no sign of damage."""
 
 
+_DECODING_TIMES: Final = frozenset({Format.AVI, Format.ASF})
+"""Families whose times are those of decoding, which frames take along when they are put in order."""
+
+
 @dataclass(frozen=True, slots=True)
 class VideoLimits:
     """How large a video may be: pixels of one frame, and frames."""
@@ -103,11 +107,19 @@ class VideoSource:
                     if (picture.width, picture.height) != (nature.width_px, nature.height_px):
                         raise InputError(Reason.SIZE_CHANGES, "decode")
                     shown = laid_out(picture, nature.layout)
-                yield VideoFrame(shown, lie, count, clock.time(stamp), nature.tick_s, blank=picture is None)
+                ticks = clock.time(self._stamp(count, stamp))
+                yield VideoFrame(shown, lie, count, ticks, nature.tick_s, blank=picture is None)
                 count += 1
         if count == lost or (self._counted is not None and count != self._counted):
             raise InputError(Reason.DAMAGED, "decode")
         self._counted = count
+
+    def _stamp(self, count: int, stamp: int | None) -> int | None:
+        """A frame's own time; where the container notes when packets are decoded, the time of its place in order."""
+        index = self._index
+        if self._code in _DECODING_TIMES and count < len(index.stamps):
+            return index.stamps[count]
+        return stamp if index.timed else None
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[av.VideoFrame]:
         """Frames as the decoder gives them; damaged ones are left out where the folder masks them."""
