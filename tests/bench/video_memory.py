@@ -42,11 +42,12 @@ def repeated(base: Path, target: Path, times: int) -> None:
         template = source.streams.video[0]
         packets = [(bytes(packet), packet) for packet in source.demux(template) if packet.size]
         stream = output.add_stream_from_template(template)
-        span = BASE_FRAMES * packets[0][1].duration
+        span = BASE_FRAMES * int(packets[0][1].duration or 0)
         for turn in range(times):
             for data, model in packets:
                 packet = av.Packet(data)
-                packet.pts, packet.dts = model.pts + turn * span, model.dts + turn * span
+                shift = turn * span
+                packet.pts, packet.dts = (model.pts or 0) + shift, (model.dts or 0) + shift
                 packet.duration, packet.time_base, packet.stream = model.duration, model.time_base, stream
                 packet.is_keyframe = model.is_keyframe
                 output.mux(packet)
