@@ -26,6 +26,7 @@ from blurd.config import DEFAULT_PATH, Policy, Settings, load_settings
 from blurd.errors import EXIT_CODES, EXIT_OTHER, EXIT_PARTLY, REASONS, BlurdError, EquipmentError, Reason
 from blurd.events import Part, ProcessFailed
 from blurd.records import Category, MaskStyle
+from blurd.records import Progress as FileProgress
 from blurd.run import run
 from blurd.status import as_json, is_healthy, print_status
 
@@ -81,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Write a blurred copy of IN (a file or a folder) to OUT. Nothing is overwritten: a copy that is"
         " already there is left alone.",
     )
-    command.add_argument("source", type=Path, metavar="IN", help="a picture, or a folder of pictures")
+    command.add_argument("source", type=Path, metavar="IN", help="a picture, a video, or a folder of them")
     command.add_argument("target", type=Path, metavar="OUT", help="a folder, or for one file the copy's name")
     command.add_argument("--style", choices=list(MaskStyle), type=MaskStyle, help="how to mask (default: settings)")
     command.add_argument(
@@ -180,7 +181,7 @@ def _blur(options: argparse.Namespace) -> int:
     _silence_libraries()
     console = Console(stderr=True, quiet=options.quiet)
     with _progress(console) as bar:
-        task = bar.add_task("", total=1)
+        task = bar.add_task("", total=1, speed="")
 
         def began(path: str, number: int, count: int) -> "_Share":
             bar.update(task, description=_printable(path), total=count, completed=number - 1)
@@ -199,7 +200,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     settings, policy = _settings_without_folders(options)
     _silence_libraries()
     with _progress(Console(stderr=True)) as bar:
-        task = bar.add_task("measuring", total=1)
+        task = bar.add_task("measuring", total=1, speed="")
 
         def advance(count: int, total: int) -> None:
             bar.update(task, completed=count, total=total)
@@ -244,6 +245,7 @@ def _progress(console: Console) -> Progress:
         BarColumn(),
         TaskProgressColumn(),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
         TimeRemainingColumn(),
         console=console,
         transient=True,
@@ -256,8 +258,9 @@ class _Share:
     def __init__(self, bar: Progress, task: object, before: int) -> None:
         self._bar, self._task, self._before = bar, task, before
 
-    def __call__(self, share: float) -> None:
-        self._bar.update(self._task, completed=self._before + share)  # type: ignore[arg-type]
+    def __call__(self, progress: FileProgress) -> None:
+        speed = f"{progress.frames_per_s:.1f} frames/s" if progress.frames_per_s else ""
+        self._bar.update(self._task, completed=self._before + progress.share, speed=speed)  # type: ignore[arg-type]
 
 
 def _report(tally: "Tally", *, quiet: bool) -> None:

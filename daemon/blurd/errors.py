@@ -109,12 +109,12 @@ REASONS: MappingProxyType[Reason, ReasonText] = MappingProxyType(
         Reason.UNKNOWN_FORMAT: ReasonText(
             _REJECT,
             "The content is no image or video that blurd knows, whatever the name says.",
-            "Export it as JPEG, PNG, WebP, TIFF, BMP or HEIC and drop that in.",
+            "Export it as JPEG, PNG, WebP, TIFF, BMP or HEIC, or as an MP4 video, and drop that in.",
         ),
         Reason.UNSUPPORTED_FORMAT: ReasonText(
             _REJECT,
             "The format is known, but this variant of it can't be treated.",
-            "Export it as JPEG, PNG or TIFF with 8 or 16 bits per channel and drop that in.",
+            "Export it as JPEG, PNG or TIFF with 8 or 16 bits per channel, a video as MP4, and drop that in.",
         ),
         Reason.ANIMATED: ReasonText(
             _REJECT, "The image is an animation.", "Export it as a video or as single pictures and drop those in."
@@ -144,7 +144,7 @@ REASONS: MappingProxyType[Reason, ReasonText] = MappingProxyType(
         Reason.TOO_MANY_PIXELS: ReasonText(
             _REJECT,
             "The picture is larger than the limit on pixels.",
-            "Raise limits.max_megapixels if such pictures are expected, then retry.",
+            "Raise limits.max_megapixels (videos: max_frame_megapixels) if such pictures are expected, then retry.",
         ),
         Reason.TOO_MANY_PAGES: ReasonText(
             _REJECT,
@@ -154,7 +154,7 @@ REASONS: MappingProxyType[Reason, ReasonText] = MappingProxyType(
         Reason.TOO_LARGE: ReasonText(
             _REJECT,
             "The file is larger than the limit.",
-            "Raise limits.max_image_mebibytes if such files are expected, then retry.",
+            "Raise limits.max_image_mebibytes (videos: max_frames) if such files are expected, then retry.",
         ),
         Reason.NOT_REGULAR: ReasonText(
             _REJECT, "It is a device, a pipe or a socket, not a file.", "Put a plain file in its place."

@@ -19,7 +19,7 @@ from blurd.core.naming import TEMPORARY_NAMES, copy_path, is_regions, is_tempora
 from blurd.core.zones import Region
 from blurd.equipment import Detectors, build_codec, fixed_zones, mask_rules
 from blurd.errors import BlurdError, Disposition, EquipmentError, InputError, Reason
-from blurd.pipeline import Progress, Treatment, treat
+from blurd.pipeline import Report, Treatment, treat
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Order:
     target: str
 
 
-Began = Callable[[str, int, int], Progress]
+Began = Callable[[str, int, int], Report]
 """Called before each file with its path, its number from 1 and the number of all; returns the file's progress."""
 
 
@@ -63,7 +63,7 @@ def blur(settings: Settings, policy: Policy, source: Path, target: Path, began: 
     with InboundFolder(source_folder) as inbound, OutboundFolder(target_folder) as outbound:
         try:
             for number, order in enumerate(orders, start=1):
-                progress = began(order.path, number, len(orders))
+                report = began(order.path, number, len(orders))
                 name = f"once-{os.getpid()}-{number}.staged"
                 try:
                     with inbound.open(order.path, allow_hard_links=True) as file:
@@ -73,7 +73,7 @@ def blur(settings: Settings, policy: Policy, source: Path, target: Path, began: 
                             continue
                         zones = fixed_zones(policy).with_regions(_regions(inbound, order.path, policy))
                         with outbound.staged(name, policy.mode) as staged:
-                            treatment = treat(file, staged, codec, detectors, rules, progress, zones)
+                            treatment = treat(file, staged, codec, detectors, rules, report, zones)
                     tally.add(treatment, target_path, written=outbound.publish(name, target_path))
                 except BlurdError as error:
                     if error.disposition in (Disposition.PAUSE, Disposition.STOP):

@@ -17,7 +17,7 @@ from blurd.adapters.files import sha256_of, size_of
 from blurd.core.timeline import MaskRules, repair, spread_leaks
 from blurd.core.zones import Canvas, Zones, is_clear, with_zones, without_clear
 from blurd.ports import Detector, MediaCodec, MediaSource
-from blurd.records import Detection, MediaFacts, MediaKind, RgbPicture, Verdict
+from blurd.records import Detection, MediaFacts, MediaKind, Progress, RgbPicture, Verdict
 from blurd.stages.analyse import analyse
 from blurd.stages.plan import plan
 from blurd.stages.render import render
@@ -28,8 +28,8 @@ MAX_RENDERS = 24
 REPAIR_REACH_S = 0.5
 """What a sample of a video shows is masked for so long before and after it."""
 
-Progress = Callable[[float], None]
-"""Called with 0..1 as the work goes on; may raise to stop it."""
+Report = Callable[[Progress], None]
+"""Called as the work goes on; may raise to stop it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,11 @@ class Treatment:
 class _Stopwatch:
     def __init__(self) -> None:
         self.seconds = {"analyse": 0.0, "plan": 0.0, "render": 0.0, "verify": 0.0}
+        self._started_s = time.monotonic()
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._started_s
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -65,17 +70,22 @@ def treat(
     codec: MediaCodec,
     detectors: Mapping[MediaKind, Detector],
     rules: MaskRules,
-    progress: Progress,
+    report: Report,
     zones: Zones = Zones(),  # noqa: B008  frozen
 ) -> Treatment:
     """Write a masked and verified copy of `source_file` to `target`, an empty file open for writing and reading.
 
     Raises `InputError` where the source can't be treated, `EquipmentError` where a disk or a model fails.
     """
-    watch = _Stopwatch()
+    watch, frames = _Stopwatch(), 0
+
+    def progress(share: float) -> None:
+        report(_progress(share, frames, watch.elapsed_s))
+
     source_sha256, source_size = sha256_of(source_file), size_of(source_file)
     with watch.stage("analyse"):
         source = codec.open(source_file)
+        frames = source.facts.frames
         detector = detectors[source.facts.kind]
         observations = analyse(source, detector, rules.start_threshold, _part(progress, 0.0, 0.5))
     with watch.stage("plan"):
@@ -123,6 +133,13 @@ def _canvas(source: MediaSource[Any]) -> Canvas:
     return Canvas(facts.kind, ((facts.width_px, facts.height_px),), facts.duration_s)
 
 
-def _part(progress: Progress, start: float, end: float) -> Progress:
+def _progress(share: float, frames: int, elapsed_s: float) -> Progress:
+    """What is left, if the work goes on as fast as it went so far."""
+    if share <= 0 or elapsed_s <= 0:
+        return Progress(share)
+    return Progress(share, round(frames * share / elapsed_s, 2), round(elapsed_s * (1 - share) / share, 1))
+
+
+def _part(progress: Callable[[float], None], start: float, end: float) -> Callable[[float], None]:
     """Progress of a part of the work, as that of the whole."""
     return lambda share: progress(start + (end - start) * min(1.0, share))

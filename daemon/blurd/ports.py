@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from blurd.errors import Reason
 from blurd.records import (
+    Box,
     Category,
     Claim,
     Detection,
@@ -25,6 +26,7 @@ from blurd.records import (
     MediaFacts,
     Overview,
     ProcessCondition,
+    Progress,
     RgbPicture,
     StagedCopy,
     WorkerIdentity,
@@ -49,8 +51,10 @@ class Detector(Thresholds, Protocol):
     def model_hash(self) -> str:
         """SHA-256 over the models, manifest entry and parameters in use; stands in every receipt."""
 
-    def detect(self, picture: RgbPicture) -> tuple[Detection, ...]:
+    def detect(self, picture: RgbPicture, part: Box | None = None) -> tuple[Detection, ...]:
         """All hits at or above the floor threshold, merged over scales and tiles, boxes clipped to the picture.
+
+        Only `part` (whole pixels of the picture) is looked at where one is given, as finely as the whole would be.
 
         Raises `EquipmentError(DETECTOR_FAILED)` when inference fails.
         """
@@ -149,8 +153,8 @@ class JobStore(Protocol):
     def claim(self, worker: WorkerIdentity, folders: Sequence[FolderName], now_s: float) -> Job | None:
         """Take the oldest job that is due from these folders, counting the attempt."""
 
-    def beat(self, job: JobId, worker: WorkerIdentity, progress: float) -> bool:
-        """Note progress (0..1); False where the job was taken away."""
+    def beat(self, job: JobId, worker: WorkerIdentity, progress: Progress) -> bool:
+        """Note progress; False where the job was taken away."""
 
     def stage(self, job: JobId, worker: WorkerIdentity, staged: StagedCopy) -> bool:
         """Claimed -> staged."""

@@ -331,12 +331,21 @@ class ProcessCondition:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the work on a file is: `share` is 0..1; frames a second and seconds left are estimates from it."""
+
+    share: float
+    frames_per_s: float = 0.0
+    left_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class RunningJob:
-    """A claimed job's progress, 0..1."""
+    """A claimed job and how far it is."""
 
     job: JobId
     folder: FolderName
-    progress: float
+    progress: Progress
 
 
 @dataclass(frozen=True, slots=True)

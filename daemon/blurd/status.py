@@ -1,6 +1,7 @@
 """`blurd status`: what the appliance is doing, for a person (80 columns) or a script (JSON). Reads the queue only."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -11,7 +12,7 @@ from blurd.adapters.host import is_alive
 from blurd.config import Settings
 from blurd.errors import REASONS, Reason
 from blurd.events import Part
-from blurd.records import FolderName, JobState, Overview
+from blurd.records import FolderName, JobState, Overview, Progress
 
 _COLUMNS = (
     ("queued", (JobState.QUEUED,)),
@@ -38,7 +39,7 @@ def as_json(settings: Settings, overview: Overview) -> dict[str, Any]:
             }
             for process in overview.processes
         ],
-        "running": [{"job": job.job, "folder": job.folder, "progress": job.progress} for job in overview.running],
+        "running": [{"job": job.job, "folder": job.folder, **_progress(job.progress)} for job in overview.running],
         "folders": {folder.name: _folder(overview, folder.key) for folder in settings.folder},
     }
 
@@ -74,6 +75,10 @@ def is_healthy(settings: Settings, overview: Overview) -> bool:
     )
 
 
+def _progress(progress: Progress) -> dict[str, float]:
+    return {"progress": progress.share, "frames_per_s": progress.frames_per_s, "left_s": progress.left_s}
+
+
 def print_status(console: Console, settings: Settings, overview: Overview) -> None:
     """The status for a person."""
     console.print(_page(as_json(settings, overview)))
@@ -96,7 +101,11 @@ def _page(status: Mapping[str, Any]) -> RenderableType:
         if item["alive"]
     ]
     first = "running: " + ", ".join(processes) if processes else "not running: start it with `blurd run`"
-    jobs = [f"job {item['job']} in {item['folder']}: {item['progress']:.0%}" for item in status["running"]]
+    jobs = [
+        f"job {item['job']} in {item['folder']}: {item['progress']:.0%}, {item['frames_per_s']:.1f} frames/s, "
+        f"{timedelta(seconds=round(item['left_s']))} left"
+        for item in status["running"]
+    ]
     return Group(Text(first), *(Text(job) for job in jobs), table, *(Text(note) for note in notes))
 
 

@@ -14,7 +14,6 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 
@@ -46,8 +45,8 @@ from blurd.events import (
     ProcessStarted,
     ProcessStopped,
 )
-from blurd.pipeline import Treatment, treat
-from blurd.records import FolderName, Job, JobState, MediaKind, ProcessCondition, StagedCopy
+from blurd.pipeline import Report, Treatment, treat
+from blurd.records import FolderName, Job, JobState, MediaKind, ProcessCondition, Progress, StagedCopy
 
 IDLE_S = 0.25
 BEAT_S = 1.0
@@ -186,11 +185,11 @@ class Worker:
         )
         return staged, treatment
 
-    def _beats(self, job: Job) -> Callable[[float], None]:
+    def _beats(self, job: Job) -> Report:
         """Progress of a job: feeds the watchdog, notes the share done, and stops the work when it must end."""
         last_s = time.monotonic()
 
-        def beat(share: float) -> None:
+        def beat(progress: Progress) -> None:
             nonlocal last_s
             if self.stop.is_set():
                 raise StopRequested
@@ -198,8 +197,8 @@ class Worker:
             if now_s - last_s < BEAT_S:
                 return
             last_s = now_s
-            notify.alive(f"job {job.id} at {share:.0%}")
-            if not self.store.beat(job.id, self._me, share):
+            notify.alive(f"job {job.id} at {progress.share:.0%}")
+            if not self.store.beat(job.id, self._me, progress):
                 raise JobTaken
 
         return beat

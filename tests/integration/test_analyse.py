@@ -45,7 +45,11 @@ class RedFinder:
     def start_threshold(self, category: Category) -> float:
         return RULES.start_threshold(category)
 
-    def detect(self, picture: RgbPicture) -> tuple[Detection, ...]:
+    def detect(self, picture: RgbPicture, part: Box | None = None) -> tuple[Detection, ...]:
+        if part is not None:
+            left, top = int(part.left), int(part.top)
+            found = self.detect(picture[top : int(part.bottom), left : int(part.right)])
+            return tuple(Detection(hit.category, moved(hit.box, left, top), hit.score) for hit in found)
         self.pixels += picture.shape[0] * picture.shape[1]
         values = picture.astype(np.int16)
         red = (values[:, :, 0] - values[:, :, 1:].max(axis=2) > 40).astype(np.uint8)
@@ -58,6 +62,10 @@ class RedFinder:
 def still() -> Pixels:
     """A photograph full of detail."""
     return np.clip(background(np.random.default_rng(1), WIDTH, HEIGHT), 0, 255).astype(np.uint8)
+
+
+def moved(box: Box, left: int, top: int) -> Box:
+    return Box(box.left + left, box.top + top, box.right + left, box.bottom + top)
 
 
 def with_thing(picture: Pixels, x: float, y: float, side: int = 24, strength: float = 1.0) -> Pixels:

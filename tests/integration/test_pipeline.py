@@ -14,7 +14,7 @@ from blurd.core.timeline import CategoryRule, MaskRules
 from blurd.errors import EquipmentError, InputError, Reason
 from blurd.pipeline import MAX_REPAIRS, treat
 from blurd.ports import MediaSource
-from blurd.records import Box, Category, Detection, MaskShape, MaskStyle, MediaKind, RgbPicture
+from blurd.records import Box, Category, Detection, MaskShape, MaskStyle, MediaKind, Progress, RgbPicture
 
 FACE = Box(60, 40, 100, 90)
 RULES = MaskRules(MaskStyle.BLUR, {Category.FACE: CategoryRule(0.3, MaskShape.RECTANGLE, 0.1)})
@@ -36,7 +36,7 @@ class Scripted:
     def start_threshold(self, category: Category) -> float:
         return RULES.start_threshold(category)
 
-    def detect(self, picture: RgbPicture) -> tuple[Detection, ...]:
+    def detect(self, picture: RgbPicture, part: Box | None = None) -> tuple[Detection, ...]:  # noqa: ARG002
         self.calls += 1
         return self._script(self.calls, picture)
 
@@ -57,7 +57,7 @@ def noise(pages: int = 1) -> bytes:
     return stream.getvalue()
 
 
-def ignore(_share: float) -> None:
+def ignore(_progress: Progress) -> None:
     return
 
 
@@ -202,9 +202,10 @@ def test_bad_input_has_its_reason(content: bytes, reason: Reason) -> None:
 
 
 def test_progress_rises_to_the_end() -> None:
-    shares: list[float] = []
+    seen: list[Progress] = []
     with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as target:
         source.write(noise(pages=3))
-        treat(source, target, CODEC, {MediaKind.IMAGE: Scripted(lambda *_: ())}, RULES, shares.append)
+        treat(source, target, CODEC, {MediaKind.IMAGE: Scripted(lambda *_: ())}, RULES, seen.append)
+    shares = [progress.share for progress in seen]
     assert shares == sorted(shares)
     assert 0 < shares[0] <= shares[-1] <= 1

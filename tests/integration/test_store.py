@@ -23,6 +23,7 @@ from blurd.records import (
     MediaFacts,
     MediaKind,
     ProcessCondition,
+    Progress,
     StagedCopy,
     Verdict,
     WorkerIdentity,
@@ -86,9 +87,9 @@ def test_a_new_version_supersedes_the_unfinished_job(store: SqliteJobStore) -> N
 def test_a_worker_learns_that_its_job_was_superseded(store: SqliteJobStore) -> None:
     queue(store)
     job = claim(store)
-    assert store.beat(job.id, ME, 0.5)
+    assert store.beat(job.id, ME, Progress(0.5))
     queue(store, stamp=replace(STAMP, size=101))
-    assert not store.beat(job.id, ME, 0.6)
+    assert not store.beat(job.id, ME, Progress(0.6))
     assert not store.stage(job.id, ME, STAGED)
     assert not store.finish(job.id, ME, JobState.REJECTED, Reason.DAMAGED)
     assert not store.give_back(job.id, ME, None)
@@ -129,7 +130,7 @@ def test_the_attempt_is_counted_by_the_claim_and_survives_a_crash(store: SqliteJ
 def test_only_the_holder_changes_a_claimed_job(store: SqliteJobStore) -> None:
     queue(store)
     job = claim(store)
-    assert not store.beat(job.id, OTHER, 0.1)
+    assert not store.beat(job.id, OTHER, Progress(0.1))
     assert not store.stage(job.id, OTHER, STAGED)
     assert not store.finish(job.id, OTHER, JobState.FAILED, Reason.WORKER_DIED)
     assert store.stage(job.id, ME, STAGED)
@@ -218,14 +219,14 @@ def test_two_workers_never_get_the_same_job(tmp_path: Path) -> None:
 def test_the_overview_shows_folders_processes_and_progress(store: SqliteJobStore) -> None:
     queue(store)
     job = claim(store)
-    store.beat(job.id, ME, 0.25)
+    store.beat(job.id, ME, Progress(0.25, 12.5, 3.0))
     store.note_folder(FolderCondition(FOLDER, 3, Reason.OUTBOUND_FULL, rescan_only=True))
     process = ProcessCondition("work", ME, "CPU", degraded=True)
     store.note_process(process)
     overview = store.overview()
     assert overview.folders == (FolderCondition(FOLDER, 3, Reason.OUTBOUND_FULL, rescan_only=True),)
     assert overview.processes == (process,)
-    assert [(item.job, item.progress) for item in overview.running] == [(job.id, 0.25)]
+    assert [(item.job, item.progress) for item in overview.running] == [(job.id, Progress(0.25, 12.5, 3.0))]
     store.forget_process(process)
     assert store.overview().processes == ()
 

@@ -14,6 +14,7 @@ from blurd.core.views import EDGE_MARGIN_PX, THINNEST_PX, Edges, Variant, View, 
 RULE = ViewRule(
     largest_scale=3.0,
     magnified_pixels=1_000_000,
+    finest_pixels=1 << 30,
     ratio=1.5,
     whole_px=200,
     tile_px=320,
@@ -214,3 +215,13 @@ def test_a_rule_that_would_lose_something_is_refused(fault: dict[str, Any]) -> N
 def test_a_picture_without_pixels_is_a_fault_of_the_caller(size: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="at least one pixel"):
         list(views(*size, RULE))
+
+
+def test_large_pictures_are_reduced_to_the_finest_level_that_is_allowed() -> None:
+    """A part of a picture is seen as finely as the whole is."""
+    rule = dataclasses.replace(RULE, finest_pixels=1_000_000)
+    assert scales(2_000, 2_000, rule)[0] == pytest.approx(0.5)
+    assert scales(200, 100, rule, (2_000, 2_000))[0] == pytest.approx(0.5)
+    assert scales(500, 500, rule, (500, 500)) == scales(500, 500, rule)
+    shown = next(views(400, 200, rule, (2_000, 2_000)))
+    assert (shown.width_px, shown.height_px) == (200, 100)

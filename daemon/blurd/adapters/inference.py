@@ -125,27 +125,27 @@ class OpenVinoDetector:
         """The score from which a single hit is masked, where the settings name no other."""
         return self._thresholds(category)
 
-    def detect(self, picture: RgbPicture) -> tuple[Detection, ...]:
-        """All hits at or above the floors, one for each thing, best first within a category.
+    def detect(self, picture: RgbPicture, part: Box | None = None) -> tuple[Detection, ...]:
+        """All hits at or above the floors, one for each thing, best first within a category; in `part` alone if given.
 
         Raises `EquipmentError(DETECTOR_FAILED)`.
         """
         try:
-            return self._detect(picture)
+            return self._detect(picture, part)
         except _LIBRARY_ERRORS as error:
             if self._device == "CPU":
                 raise _failed(error) from None
         self._fall_back()
         try:
-            return self._detect(picture)
+            return self._detect(picture, part)
         except _LIBRARY_ERRORS as error:
             raise _failed(error) from None
 
-    def _detect(self, picture: RgbPicture) -> tuple[Detection, ...]:
+    def _detect(self, picture: RgbPicture, part: Box | None) -> tuple[Detection, ...]:
         return tuple(
             _detection(category, hit)
             for network in self._networks
-            for category, hits in zip(network.model.entry.categories, _look(network, picture), strict=True)
+            for category, hits in zip(network.model.entry.categories, _look(network, picture, part), strict=True)
             if category in self._categories
             for hit in hits[hits[:, 4] >= network.model.entry.thresholds[category].floor]
         )
@@ -227,25 +227,34 @@ def _detection(category: Category, hit: NDArray[np.float64]) -> Detection:
     return Detection(category, Box(left, top, right, bottom), score)
 
 
-def _look(network: _Network, picture: RgbPicture) -> tuple[HitArray, ...]:
-    """The merged hits in one picture, one array for each category of the network."""
+def _look(network: _Network, whole: RgbPicture, part: Box | None) -> tuple[HitArray, ...]:
+    """The merged hits in one picture, or in a part of it, one array for each category of the network."""
+    left, top, right, bottom = (
+        (int(part.left), int(part.top), int(part.right), int(part.bottom))
+        if part is not None
+        else (0, 0, whole.shape[1], whole.shape[0])
+    )
+    picture = whole[top:bottom, left:right]
     height_px, width_px = picture.shape[:2]
     found: list[list[HitArray]] = [[] for _ in network.model.entry.categories]
-    for view, maps in _shown(network, picture):
+    for view, maps in _shown(network, picture, (whole.shape[1], whole.shape[0])):
         for hits, collected in zip(network.head.decode(maps, network.floor), found, strict=True):
             collected.append(view.to_picture(hits))
+    place = np.array([left, top, left, top, 0.0])
     return tuple(
-        whole_pixels(merge(clip_hits(np.concatenate([NO_HITS, *hits]), width_px, height_px), network.merging))
+        place + whole_pixels(merge(clip_hits(np.concatenate([NO_HITS, *hits]), width_px, height_px), network.merging))
         for hits in found
     )
 
 
-def _shown(network: _Network, picture: RgbPicture) -> Iterator[tuple[View, Mapping[str, NDArray[Any]]]]:
+def _shown(
+    network: _Network, picture: RgbPicture, whole_px: tuple[int, int]
+) -> Iterator[tuple[View, Mapping[str, NDArray[Any]]]]:
     """Every view of the picture, in the views' order, with raw outputs that hold until the next view is asked for."""
     height_px, width_px = picture.shape[:2]
     free, running = deque(network.requests), deque[tuple[View, Any]]()
     try:
-        for view in views(width_px, height_px, network.rule):
+        for view in views(width_px, height_px, network.rule, whole_px):
             pixels = _pixels(picture, view, network.model.entry.input)
             if not free:
                 yield _finished(running, free, network.head)

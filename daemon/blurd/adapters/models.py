@@ -95,6 +95,7 @@ class ViewTable(_Table):
 
     largest_scale: float
     magnified_pixels: int
+    finest_pixels: int
     ratio: float
     whole_px: int
     tile_px: int

@@ -30,6 +30,7 @@ from blurd.records import (
     JobState,
     Overview,
     ProcessCondition,
+    Progress,
     RunningJob,
     StagedCopy,
     WorkerIdentity,
@@ -54,7 +55,7 @@ _FIND_DEFERRED = """
 """
 _FIND_QUEUED = "SELECT * FROM job WHERE folder = ? AND state = 'queued' ORDER BY id LIMIT 1"
 _BEAT = """
-    UPDATE job SET progress = ? WHERE id = ? AND state = 'claimed'
+    UPDATE job SET progress = ?, frames_per_s = ?, left_s = ? WHERE id = ? AND state = 'claimed'
         AND worker_pid = ? AND worker_start_ticks = ? AND worker_boot = ?
 """
 
@@ -119,7 +120,8 @@ class SqliteJobStore:
                 if row is None:
                     continue
                 self._connection.execute(
-                    "UPDATE job SET attempts = attempts + 1, progress = 0, worker_pid = ?, worker_start_ticks = ?,"
+                    "UPDATE job SET attempts = attempts + 1, progress = 0, frames_per_s = 0, left_s = 0,"
+                    " worker_pid = ?, worker_start_ticks = ?,"
                     " worker_boot = ? WHERE id = ?",
                     (worker.pid, worker.start_ticks, worker.boot_id, row["id"]),
                 )
@@ -127,10 +129,12 @@ class SqliteJobStore:
                 return to_job(self._row(row["id"]))
         return None
 
-    def beat(self, job: JobId, worker: WorkerIdentity, progress: float) -> bool:
+    def beat(self, job: JobId, worker: WorkerIdentity, progress: Progress) -> bool:
         """See `JobStore.beat`."""
         with self._transaction("beat"):
-            cursor = self._connection.execute(_BEAT, (progress, job, worker.pid, worker.start_ticks, worker.boot_id))
+            values = (progress.share, progress.frames_per_s, progress.left_s)
+            held = (job, worker.pid, worker.start_ticks, worker.boot_id)
+            cursor = self._connection.execute(_BEAT, (*values, *held))
             return cursor.rowcount == 1
 
     def stage(self, job: JobId, worker: WorkerIdentity, staged: StagedCopy) -> bool:
@@ -313,8 +317,12 @@ class SqliteJobStore:
                 for row in execute("SELECT * FROM process ORDER BY part, pid")
             )
             running = tuple(
-                RunningJob(JobId(row["id"]), FolderName(row["folder"]), row["progress"])
-                for row in execute("SELECT id, folder, progress FROM job WHERE state = 'claimed' ORDER BY id")
+                RunningJob(
+                    JobId(row["id"]),
+                    FolderName(row["folder"]),
+                    Progress(row["progress"], row["frames_per_s"], row["left_s"]),
+                )
+                for row in execute("SELECT * FROM job WHERE state = 'claimed' ORDER BY id")
             )
         return Overview(counts, reasons, folders, processes, running)
 

@@ -65,6 +65,10 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE job ADD COLUMN regions TEXT;
     ALTER TABLE folder ADD COLUMN awaiting_regions INTEGER NOT NULL DEFAULT 0
     """,
+    """
+    ALTER TABLE job ADD COLUMN frames_per_s REAL NOT NULL DEFAULT 0;
+    ALTER TABLE job ADD COLUMN left_s REAL NOT NULL DEFAULT 0
+    """,
 )
 
 

@@ -12,8 +12,8 @@ Invariants
   level, and on the coarsest the picture is whole (unless it is so long and thin that this would leave nothing of it).
 * Of the sizes that several levels see, each level keeps those it sees well: all but the finest drop hits under
   `smallest_px`, all but the coarsest those over `largest_px`, in pixels of the view.
-* The cost is bounded: the finest level has at most max(`magnified_pixels`, the picture's own) pixels, each further
-  level a `ratio` squared less, tiles add their overlap.
+* The cost is bounded: the finest level has at most `finest_pixels`, and no more than max(`magnified_pixels`, the
+  picture's own), each further level a `ratio` squared less, tiles add their overlap.
 """
 
 import math
@@ -49,6 +49,7 @@ class ViewRule:
 
     largest_scale: float
     magnified_pixels: int
+    finest_pixels: int
     ratio: float
     whole_px: int
     tile_px: int
@@ -61,6 +62,8 @@ class ViewRule:
     def __post_init__(self) -> None:
         if self.largest_scale < 1.0 or self.ratio <= 1.0:
             raise ValueError("largest_scale is at least 1 and ratio above 1")
+        if self.finest_pixels < self.magnified_pixels:
+            raise ValueError("finest_pixels is at least magnified_pixels")
         if not 2 * EDGE_MARGIN_PX < self.overlap_px < self.tile_px or not THINNEST_PX <= self.whole_px <= self.tile_px:
             raise ValueError(
                 f"overlap_px lies above {2 * EDGE_MARGIN_PX} and under tile_px, "
@@ -126,10 +129,14 @@ class View:
         return cut
 
 
-def scales(width_px: int, height_px: int, rule: ViewRule) -> tuple[float, ...]:
-    """The scale of every level, finest first."""
-    fitting = math.sqrt(rule.magnified_pixels / (width_px * height_px))
-    scale = max(1.0, min(rule.largest_scale, fitting))
+def scales(width_px: int, height_px: int, rule: ViewRule, whole_px: tuple[int, int] | None = None) -> tuple[float, ...]:
+    """The scale of every level, finest first.
+
+    Of a part of a picture whose size is `whole_px`, the finest level is the one that the whole picture has.
+    """
+    pixels = math.prod(whole_px or (width_px, height_px))
+    enlarged, reduced = (math.sqrt(most / pixels) for most in (rule.magnified_pixels, rule.finest_pixels))
+    scale = min(max(1.0, min(rule.largest_scale, enlarged)), reduced)
     found = [scale]
     while max(width_px, height_px) * scale > rule.whole_px:
         scale /= rule.ratio
@@ -139,11 +146,11 @@ def scales(width_px: int, height_px: int, rule: ViewRule) -> tuple[float, ...]:
     return tuple(found)
 
 
-def views(width_px: int, height_px: int, rule: ViewRule) -> Iterator[View]:
-    """The views of a picture of this size, finest level first, tiles in reading order."""
+def views(width_px: int, height_px: int, rule: ViewRule, whole_px: tuple[int, int] | None = None) -> Iterator[View]:
+    """The views of a picture of this size, or of a part of a larger one, finest level first, tiles in reading order."""
     if width_px < 1 or height_px < 1:
         raise ValueError("a picture has at least one pixel")
-    levels = scales(width_px, height_px, rule)
+    levels = scales(width_px, height_px, rule, whole_px)
     for level, scale in enumerate(levels):
         smallest_px = rule.smallest_px if level > 0 else 0.0
         largest_px = rule.largest_px if level < len(levels) - 1 else math.inf

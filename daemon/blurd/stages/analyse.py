@@ -13,8 +13,6 @@ Invariants
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from blurd.core.change import BlockMask, Blocks, ChangeRule, blocks_under, changed, is_cut, meets, regions, unexplained
 from blurd.core.geometry import overlap
 from blurd.core.tables import ObservationTable
@@ -189,12 +187,7 @@ class _Lookout:
         return regions(wanted, things, picture.shape[1], picture.shape[0], self._rule)
 
     def _hits(self, picture: RgbPicture, parts: Sequence[Box]) -> tuple[Detection, ...]:
-        found: list[Detection] = []
-        for part in parts:
-            left, top = int(part.left), int(part.top)
-            shown = np.ascontiguousarray(picture[top : int(part.bottom), left : int(part.right)])
-            found += [_moved(hit, left, top) for hit in self._detector.detect(shown)]
-        return tuple(found)
+        return tuple(hit for part in parts for hit in self._detector.detect(picture, part))
 
 
 def _observation(seen: _Seen, detections: tuple[Detection, ...]) -> FrameObservation:
@@ -210,8 +203,3 @@ def _still(detections: Sequence[Detection], fresh: BlockMask, frame: Frame) -> t
         if not fresh[max(0, rows.start - 1) : rows.stop + 1, max(0, columns.start - 1) : columns.stop + 1].any():
             kept.append(hit)
     return tuple(kept)
-
-
-def _moved(hit: Detection, left: int, top: int) -> Detection:
-    box = hit.box
-    return replace(hit, box=Box(box.left + left, box.top + top, box.right + left, box.bottom + top))
