@@ -41,7 +41,7 @@ class Constant:
     def start_threshold(self, category: Category) -> float:
         return RULES.start_threshold(category)
 
-    def detect(self, _picture: RgbPicture, part: Box | None = None) -> tuple[Detection, ...]:
+    def detect(self, _picture: RgbPicture, part: Box | None = None) -> tuple[Detection, ...]:  # noqa: ARG002
         return self._hits
 
 
