@@ -162,7 +162,7 @@ class ZoneSettings(_Table):
 class Policy(_Table):
     """What a folder does: `[defaults]`, and each `[[folder]]` on top of it."""
 
-    classes: tuple[Category, ...] = (Category.FACE,)
+    classes: tuple[Category, ...] = (Category.FACE, Category.PLATE)
     mask: MaskSettings = MaskSettings()
     thresholds: ThresholdSettings = ThresholdSettings()
     settle_s: Annotated[float, Field(ge=0.0, le=86_400.0)] = 5.0

@@ -26,9 +26,13 @@ IGNORE_BELOW_PX: Final = 9.0
 UNLABELLED_BELOW_PX: Final = 14.0
 """Narrower plates are often unlabelled in the photos (px of the photo)."""
 SMALL_PICTURE_BELOW_PX: Final = 100.0
-HALF_BELOW_SCALE: Final = 0.55
+HALF_BELOW_SCALE: Final = 0.6
 GAUSSIAN_CELLS: Final = 4.0
 """What a plate's Gaussian may weigh together, however large the plate."""
+PHOTO_FILLS_SHARE: Final = 0.7
+"""How far a photo may shrink: its shorter side over the sample's side. Samples of bare filling teach nothing."""
+SMALLEST_PASTED_PX: Final = 15.0
+"""Free synthetic plates below this are specks without context, and taught that any speck is a plate."""
 VISIBLE_SHARE: Final = 0.45
 """A plate that the crop's edge cuts counts while this share of it is left; else it is ignored."""
 
@@ -99,14 +103,15 @@ class SampleMaker:
         number = int(random.choice(self._numbers, p=self._weights))
         scene, image = self._scenes[number], self._pixels.image(number)
         height, width = image.shape[:2]
-        if len(scene.boxes) and random.random() < 0.8:
+        if len(scene.boxes) and random.random() < 0.85:
             anchor = scene.boxes[random.integers(len(scene.boxes))]
             plate_width = max(float(anchor[2] - anchor[0]), 4.0)
             wanted = math.exp(random.uniform(math.log(11), math.log(wide_limit_px)))
-            scale = float(np.clip(wanted / plate_width, 0.2, 2.0 if plate_width < 60 else 3.5))
+            scale = min(wanted / plate_width, 1.7 if plate_width < 60 else 2.5)
+            scale = max(scale, PHOTO_FILLS_SHARE * side / min(height, width))
             centre = (anchor[:2] + anchor[2:]) / 2 + random.uniform(-0.42, 0.42, 2) * side / scale
         else:
-            scale = math.exp(random.uniform(math.log(0.4), math.log(1.8)))
+            scale = math.exp(random.uniform(math.log(0.45), math.log(1.6)))
             centre = random.uniform(0, 1, 2) * (width, height)
         margin = side / scale / 2  # keep the crop on the photo where that is possible
         for axis, length in enumerate((width, height)):
@@ -183,12 +188,12 @@ class SampleMaker:
     def _paste(self, sample: Sample, side: int, wide_limit_px: float) -> None:
         """Free plates (labelled) and look-alikes (not labelled) that cover no labelled plate."""
         random = self.random
-        plates = int(random.choice([0, 1, 2, 3], p=[0.5, 0.3, 0.13, 0.07]))
-        others = int(random.choice([0, 1, 2, 4], p=[0.5, 0.25, 0.15, 0.1]))
+        plates = int(random.choice([0, 1, 2], p=[0.6, 0.28, 0.12]))
+        others = int(random.choice([0, 1, 2, 4], p=[0.6, 0.2, 0.12, 0.08]))
         for is_plate in [True] * plates + [False] * others:
             bank = self._plates if is_plate else self._look_alikes
             item = bank[random.integers(len(bank))]
-            width = math.exp(random.uniform(math.log(11), math.log(wide_limit_px * 0.9)))
+            width = math.exp(random.uniform(math.log(SMALLEST_PASTED_PX), math.log(wide_limit_px * 0.9)))
             quad = self._slanted_quad(width, width / item.aspect) + random.uniform(0, side, 2)
             low, high = quad.min(0), quad.max(0)
             inside = bool((low >= 0).all() and (high < side).all())

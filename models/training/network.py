@@ -70,8 +70,8 @@ class PlateNetwork(nn.Module):
 
     def __init__(
         self,
-        channels: tuple[int, int, int, int, int, int] = (16, 24, 48, 96, 128, 128),
-        blocks: tuple[int, int, int, int] = (2, 3, 3, 2),
+        channels: tuple[int, int, int, int, int, int] = (8, 24, 48, 96, 128, 128),
+        blocks: tuple[int, int, int, int] = (1, 3, 3, 2),
         pyramid: int = 48,
     ) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class PlateNetwork(nn.Module):
         self.lateral64 = nn.Conv2d(deepest, pyramid, 1)
         self.smooth32 = Residual(pyramid, 2)
         self.smooth16 = Residual(pyramid, 2)
-        self.smooth8 = nn.Sequential(Bottleneck(pyramid, pyramid // 2), Residual(pyramid, 1))
+        self.smooth8 = Bottleneck(pyramid, pyramid // 2)
         self.heat = nn.Conv2d(pyramid, 4, 1)
         self.size = nn.Conv2d(pyramid, 8, 1)
         self.offset = nn.Conv2d(pyramid, 8, 1)
