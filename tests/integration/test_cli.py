@@ -59,7 +59,7 @@ def test_a_wrong_command_line_is_code_2() -> None:
 
 
 def test_blur_treats_a_tree_and_mirrors_it(tree: Path) -> None:
-    result = blurd("blur", tree / "in", tree / "out")
+    result = blurd("blur", "--classes", "face", tree / "in", tree / "out")
     assert result.returncode == 0, result.stderr
     assert set(result.stdout.splitlines()) == {"plain.png", "sub/face.png"}
     assert sorted(path.name for path in (tree / "out").rglob("*")) == ["face.png", "plain.png", "sub"]
@@ -174,7 +174,7 @@ def test_blur_masks_zones_and_regions(tmp_path: Path) -> None:
     config = tmp_path / "blurd.toml"
     zone = "[[0.0, 0.0], [0.5, 0.0], [0.5, 0.5], [0.0, 0.5]]"
     config.write_text(
-        f"[[defaults.zone]]\npolygon = {zone}\n"
+        f'[defaults]\nclasses = ["face"]\n[[defaults.zone]]\npolygon = {zone}\n'
         f'[[folder]]\nname = "a"\ninbound = "{tmp_path}/x"\noutbound = "{tmp_path}/y"\n'
     )
     (tmp_path / "in").mkdir()

@@ -24,8 +24,12 @@ from blurd.records import Box, Category, Detection, FrameObservation, Mask, Mask
 
 REPAIR_GROWTH = 0.3
 """Growth of the solid mask over a detection that was left, on each side; doubled for each generous repair."""
-_SPEED_FINDS = 3
+_SPEED_FINDS = 2
 """From how many finds a speed is taken at least, where a track has as many."""
+_END_FINDS = 5
+"""From how many finds, at most, the masks around a jump come."""
+_NEAR = 0.75
+"""How far the centres of near boxes lie apart at most, along each axis: 1 where the boxes just touch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +98,15 @@ def plan_video(
     scenes = Scenes.of(observations)
     wanted = (_of_interest(one, rules) for one in observations)
     tracks = track(wanted, rules.start_threshold, motion.tracks)
-    spans = [_span(one, scenes, size_px, motion) for one in tracks]
-    frames = np.concatenate([np.zeros(0, np.intp), *(first + np.arange(len(boxes)) for first, boxes in spans)])
-    numbers = np.repeat(np.arange(len(spans)), [len(boxes) for _, boxes in spans])
-    rows = np.concatenate([np.zeros((0, 4)), *(boxes for _, boxes in spans)])
+    spans = [(one.category, *span) for one in tracks for span in _spans(one, scenes, size_px, motion)]
+    frames = np.concatenate([np.zeros(0, np.intp), *(first + np.arange(len(boxes)) for _, first, boxes in spans)])
+    numbers = np.repeat(np.arange(len(spans)), [len(boxes) for _, _, boxes in spans])
+    rows = np.concatenate([np.zeros((0, 4)), *(boxes for _, _, boxes in spans)])
     order = np.argsort(frames, kind="stable")
     ends = np.searchsorted(frames[order], np.arange(len(scenes.times_s)), side="right")
     table, start = MaskTable(), 0
     for end in ends.tolist():
-        table.append([_mask(tracks[numbers[row]].category, rows[row], rules) for row in order[start:end]])
+        table.append([_mask(spans[numbers[row]][0], rows[row], rules) for row in order[start:end]])
         start = end
     return Timeline(table)
 
@@ -149,6 +153,37 @@ def _mask(category: Category, row: NDArray[np.float64], rules: MaskRules) -> Mas
     return Mask(grow(Box(left, top, right, bottom), rule.growth), rule.shape, rules.style)
 
 
+def _spans(one: Track, scenes: Scenes, size_px: tuple[int, int], motion: MotionRule) -> Iterator[tuple[int, BoxArray]]:
+    """A track's masks, as first frames and boxes from there on.
+
+    Where it jumps, it may have taken another thing's find while its own was missed. So there it is masked as if it
+    ended and began anew, too.
+    """
+    yield _span(one, scenes, size_px, motion)
+    jumps = _jumps(one, scenes.times_s[one.frames])
+    if not len(jumps):
+        return
+    for piece in np.split(np.arange(len(one.frames)), jumps):
+        for end in (piece,) if len(piece) <= 2 * _END_FINDS else (piece[:_END_FINDS], piece[-_END_FINDS:]):
+            yield _span(Track(one.category, one.frames[end], one.boxes[end]), scenes, size_px, motion)
+
+
+def _jumps(one: Track, found_s: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The finds that lie neither near the one before nor where the two before lead to."""
+    steps_s = np.maximum(np.diff(found_s), 1e-6)[:, None]
+    led = one.boxes[:-1].copy()
+    led[1:] += np.diff(one.boxes, axis=0)[:-1] * (steps_s[1:] / steps_s[:-1])
+    return np.flatnonzero(~_near(one.boxes[:-1], one.boxes[1:]) & ~_near(led, one.boxes[1:])) + 1
+
+
+def _near(first: BoxArray, second: BoxArray) -> NDArray[np.bool_]:
+    """Whether boxes lie more over each other than beside."""
+    away = np.abs(first[:, :2] + first[:, 2:] - second[:, :2] - second[:, 2:]) / 2
+    reach = _NEAR * (first[:, 2:] - first[:, :2] + second[:, 2:] - second[:, :2]) / 2
+    near: NDArray[np.bool_] = np.all(away <= reach, axis=1)
+    return near
+
+
 def _span(one: Track, scenes: Scenes, size_px: tuple[int, int], motion: MotionRule) -> tuple[int, BoxArray]:
     """The first frame in which a track is masked, and its boxes, not grown by its category's rule yet, from there."""
     start, stop = scenes.around(int(one.frames[0]), int(one.frames[-1]), motion.pad_s)
@@ -164,7 +199,8 @@ def _span(one: Track, scenes: Scenes, size_px: tuple[int, int], motion: MotionRu
         carried = _carried_on(one, found_s, finds[known], ahead_s, motion, forwards=forwards)
         boxes[known] = _hulls(boxes[known], carried)
     between = (frames > one.frames[0]) & (frames < one.frames[-1])
-    share = np.minimum(away_s * np.where(between, motion.gap_growth_per_s, motion.pad_growth_per_s), motion.most_growth)
+    growth_per_s = np.where(between, motion.gap_growth_per_s, motion.pad_growth_per_s)
+    share = np.clip((away_s - motion.steady_s) * growth_per_s, 0.0, motion.most_growth)
     sides = boxes[:, 2:] - boxes[:, :2]
     extra = np.maximum(sides, np.sqrt(sides.prod(axis=1, keepdims=True))) * share[:, None]
     return start, _over_the_edge(boxes + np.tile(extra, 2) * (-1, -1, 1, 1), size_px, motion.edge_share)

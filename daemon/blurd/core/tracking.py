@@ -48,7 +48,7 @@ class TrackRule:
 
     longest_gap_s: float = 1.0
     reach: float = 0.3
-    reach_deviations: float = 3.0
+    reach_deviations: float = 2.0
     least_overlap: float = 0.05
     most_area_ratio: float = 5.0
     box_deviation: float = 0.08
@@ -270,7 +270,7 @@ class _Follower:
         both = np.concatenate([expected, last, expected]), np.concatenate([extra, extra, 0 * extra])
         grown, grown_last, plain = _overlaps(*both, boxes).reshape(3, len(free), len(rows))
         overlap = np.maximum(grown, grown_last)
-        ratio = areas(expected)[:, None] / areas(boxes)
+        ratio = areas(last)[:, None] / areas(boxes)
         most = self._rule.most_area_ratio
         possible = (overlap >= self._rule.least_overlap) & (ratio <= most) & (ratio * most >= 1.0)
         cost = np.where(possible, 2.0 - overlap - plain, _FORBIDDEN)
