@@ -61,10 +61,10 @@ class MotionRule:
     Within `steady_s` around a frame the largest size counts, and places are means weighted by a Gaussian of that
     deviation. Where a thing was not found, its mask reaches over where it would be on its way between the finds, and
     where it would be if it went on from the find before or came to the one after as it moved there, within `speed_s`,
-    slower and slower (`damping_s`). There it grows too, on each side, by a share of its size for each second to the
-    nearest find: by `gap_growth_per_s` between finds, at most by `most_growth`, and by `pad_growth_per_s` for `pad_s`
-    before the first and after the last. A box that comes nearer to the picture's edge than `edge_share` of its size is
-    extended beyond it.
+    slower and slower (`damping_s`). There it grows too, on each side, by a share of its size: between finds by
+    `gap_growth_per_s` for each second beyond `steady_s` to the nearest one, at most by `most_growth`, and for `pad_s`
+    before the first and after the last by `pad_growth_per_s`. A box that comes nearer to the picture's edge than
+    `edge_share` of its size is extended beyond it.
     """
 
     pad_s: float = 0.5
@@ -199,8 +199,8 @@ def _span(one: Track, scenes: Scenes, size_px: tuple[int, int], motion: MotionRu
         carried = _carried_on(one, found_s, finds[known], ahead_s, motion, forwards=forwards)
         boxes[known] = _hulls(boxes[known], carried)
     between = (frames > one.frames[0]) & (frames < one.frames[-1])
-    growth_per_s = np.where(between, motion.gap_growth_per_s, motion.pad_growth_per_s)
-    share = np.clip((away_s - motion.steady_s) * growth_per_s, 0.0, motion.most_growth)
+    gap, pad = (away_s - motion.steady_s) * motion.gap_growth_per_s, away_s * motion.pad_growth_per_s
+    share = np.clip(np.where(between, gap, pad), 0.0, motion.most_growth)
     sides = boxes[:, 2:] - boxes[:, :2]
     extra = np.maximum(sides, np.sqrt(sides.prod(axis=1, keepdims=True))) * share[:, None]
     return start, _over_the_edge(boxes + np.tile(extra, 2) * (-1, -1, 1, 1), size_px, motion.edge_share)
