@@ -67,15 +67,8 @@ def square(x: float, y: float = 300.0, side: float = 60.0) -> Box:
 
 
 def film(hits: Mapping[int, Box], count: int, rate: float = 25.0, cuts: Iterable[int] = ()) -> list[FrameObservation]:
-    return [
-        FrameObservation(
-            index,
-            index / rate,
-            (Detection(FACE, hits[index], 0.9),) if index in hits else (),
-            index in set(cuts),
-        )
-        for index in range(count)
-    ]
+    found = {index: (Detection(FACE, box, 0.9),) for index, box in hits.items()}
+    return [FrameObservation(index, index / rate, found.get(index, ()), index in set(cuts)) for index in range(count)]
 
 
 def masked_frames(observations: Sequence[FrameObservation], rules: MaskRules = RULES) -> list[int]:
@@ -83,12 +76,8 @@ def masked_frames(observations: Sequence[FrameObservation], rules: MaskRules = R
 
 
 def contains(outer: Box, inner: Box) -> bool:
-    return (
-        outer.left <= inner.left
-        and outer.top <= inner.top
-        and outer.right >= inner.right
-        and outer.bottom >= inner.bottom
-    )
+    inside = outer.left <= inner.left and outer.top <= inner.top
+    return inside and outer.right >= inner.right and outer.bottom >= inner.bottom
 
 
 @given(films)
@@ -180,20 +169,12 @@ def test_nothing_is_padded_over_a_cut() -> None:
 
 def test_low_hits_before_the_first_strong_one_are_covered() -> None:
     """A face that comes nearer is masked from where it was first suspected, and half a second before."""
-    scores = {index: 0.1 + 0.01 * (index - 30) for index in range(30, 60)}
-    observations = [
-        FrameObservation(
-            index,
-            index / 25,
-            (Detection(FACE, square(600 + 3 * index), scores[index]),) if index in scores else (),
-        )
-        for index in range(70)
-    ]
-    masked = masked_frames(observations)
-    assert masked == list(range(30 - 12, 70))
+    hits = {index: (Detection(FACE, square(600 + 3 * index), 0.1 + 0.01 * (index - 30)),) for index in range(30, 60)}
+    observations = [FrameObservation(index, index / 25, hits.get(index, ())) for index in range(70)]
+    assert masked_frames(observations) == list(range(30 - 12, 70))
     timeline = plan_video(observations, RULES, SIZE_PX)
-    for index in scores:
-        assert any(contains(mask.box, square(600 + 3 * index)) for mask in timeline.frames[index])
+    for index, (hit,) in hits.items():
+        assert any(contains(mask.box, hit.box) for mask in timeline.frames[index])
 
 
 @pytest.mark.parametrize(
@@ -231,8 +212,8 @@ def test_the_mask_of_a_steady_face_is_steady(rate: float) -> None:
     frames = plan_video(film(trembling, count, rate), RULES, SIZE_PX).frames
     assert all(len(masks) == 1 for masks in frames)
     edges = np.array([[box.left, box.top, box.right, box.bottom] for (mask,) in frames for box in (mask.box,)])
-    assert np.abs(np.diff(edges, axis=0)).max() < 0.3 * 60
-    assert np.abs(np.diff(edges, axis=0)).mean() < 0.05 * 60
+    assert np.abs(np.diff(edges, axis=0)).max() < 0.2 * 60
+    assert np.abs(np.diff(edges, axis=0)).mean() < 0.03 * 60
     assert (edges[:, 2] - edges[:, 0]).max() < 2.2 * 60
 
 
@@ -361,7 +342,7 @@ def test_nothing_shows_from_first_to_last(
     rate: int, seeds: Iterable[int], fastest: float, missed: float, burst_s: float
 ) -> None:
     """Moving up to four sizes a second, a third missed, hidden or missed for up to a second: always covered."""
-    for seed in seeds:
+    for seed in seeds if missed else [0]:
         observations, truth = scene(seed, rate, fastest, missed, burst_s)
         made = Film(*SIZE_PX, [index / rate for index in range(8 * rate + 1)])
         timeline = plan_video(observations, RULES, SIZE_PX)
