@@ -65,6 +65,19 @@ def test_a_damaged_frame_is_masked_whole_where_the_folder_says_so(opened: Binary
     assert times == pytest.approx([float(time) for time in video.times or ()])
 
 
+@pytest.mark.parametrize("name", ["mp4_mpeg4", "avi_mpeg4", "mkv_mpeg4_b_frames", "mp4_h264_tff", "avi_mjpeg"])
+@pytest.mark.parametrize("seed", range(4))
+def test_no_frame_is_ever_left_out_for_damage(opened: BinaryIO, name: str, seed: int) -> None:
+    """Also where packets and frames don't go one to one: a damaged frame is masked in its place, or all rejected."""
+    put(opened, spoilt(name, 3, seed))
+    try:
+        frames = list(MASKING.open(opened).frames())
+    except InputError as error:
+        assert error.reason is Reason.DAMAGED  # noqa: PT017
+        return
+    assert len(frames) == variant(name).count
+
+
 def test_masked_damage_is_written_and_compares(opened: BinaryIO) -> None:
     source = MASKING.open(put(opened, spoilt("mp4_long_gop", 3, 1)))
     with tempfile.TemporaryFile() as target:

@@ -10,7 +10,7 @@ Invariants
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, BinaryIO, Final
@@ -34,8 +34,6 @@ _ONE_FRAME_A_PACKET: Final = frozenset(
     {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mjpeg", "prores", "ffv1", "rawvideo", "mpeg1video"}
 )
 """Codecs in which every shown packet is one frame; in others, fewer frames than packets are no sign of damage."""
-
-
 _DECODING_TIMES: Final = frozenset({Format.AVI, Format.ASF})
 """Families whose times are those of decoding, which frames take along when they are put in order."""
 
@@ -67,7 +65,9 @@ class VideoSource:
             context = stream.codec_context
             if context.width * context.height > limits.max_pixels:
                 raise InputError(Reason.TOO_MANY_PIXELS, "open the video")
-            first = next(self._decoded(container, stream), None)
+            found = self._decoded(container, stream, passes_over=True)
+            whole = (frame for frame in found if not frame.is_corrupt)
+            first = next(whole, None)
             if first is None:
                 raise InputError(Reason.DAMAGED, "open the video")
             return nature_of(stream, first, self._index)
@@ -99,7 +99,7 @@ class VideoSource:
         count = lost = 0
         with opened(self._file, self._code) as container:
             stream = video_stream(container)
-            for stamp, picture in self._complete(self._decoded(container, stream)):
+            for stamp, picture in self._complete(self._decoded(container, stream, passes_over=len(self._places) > 0)):
                 if picture is None:
                     shown, lost = nature.empty(), lost + 1
                     blank(shown)
@@ -121,8 +121,21 @@ class VideoSource:
             return index.stamps[count]
         return stamp if index.timed else None
 
-    def _decoded(self, container: Any, stream: Any) -> Iterator[av.VideoFrame]:
-        """Frames as the decoder gives them; damaged ones are left out where the folder masks them."""
+    @property
+    def _is_one_to_one(self) -> bool:
+        return self._nature.codec in _ONE_FRAME_A_PACKET and not self._nature.interlaced
+
+    @property
+    def _places(self) -> Sequence[int]:
+        """Where damage is masked, the times of all frames that there must be; empty where packets don't tell."""
+        known = self._is_one_to_one and self._code not in _DECODING_TIMES
+        return self._index.stamps if known and self._policy.damaged == "mask" else ()
+
+    def _decoded(self, container: Any, stream: Any, *, passes_over: bool) -> Iterator[av.VideoFrame]:
+        """Frames as the decoder gives them, damaged ones too where the folder masks them.
+
+        A packet of which nothing can be decoded is passed over then, where its place is known, and rejected else.
+        """
         masks_damage = self._policy.damaged == "mask"
         stream.thread_type = "AUTO"
         packets = container.demux(stream)
@@ -135,20 +148,17 @@ class VideoSource:
                 with reading("decode", self._file):
                     found = packet.decode()
             except InputError:
-                if not masks_damage:
+                if not masks_damage or not passes_over:
                     raise
                 continue
             for frame in found:
-                if not frame.is_corrupt:
-                    yield frame
-                elif not masks_damage:
+                if frame.is_corrupt and not masks_damage:
                     raise InputError(Reason.DAMAGED, "decode")
+                yield frame
 
     def _complete(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[int | None, av.VideoFrame | None]]:
-        """Each frame with its stamp; None for each that is missing, where the packets' stamps tell its place."""
-        index = self._index
-        strict = self._nature.codec in _ONE_FRAME_A_PACKET and not self._nature.interlaced
-        expected = index.stamps if strict and self._policy.damaged == "mask" else ()
+        """Each frame with its stamp; None for one that is damaged, or missing where its place is known."""
+        index, expected = self._index, self._places
         place = decoded = 0
         for frame in frames:
             stamp = frame.pts
@@ -156,11 +166,11 @@ class VideoSource:
                 yield expected[place], None
                 place += 1
             place += place < len(expected) and expected[place] == stamp
-            yield stamp, frame
+            yield stamp, None if frame.is_corrupt else frame
             decoded += 1
         for missing in expected[place:]:
             yield missing, None
-        if strict and not len(expected) and decoded < index.shown - index.leading:
+        if self._is_one_to_one and not len(expected) and decoded < index.shown - index.leading:
             raise InputError(Reason.DAMAGED, "decode")
 
     def write(self, frames: Iterator[VideoFrame], target: BinaryIO) -> None:
