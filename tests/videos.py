@@ -166,6 +166,8 @@ class _Track:
         stream.height, stream.width = shape[:2]
         stream.pix_fmt = form.pix_fmt
         context = stream.codec_context
+        if form.codec.startswith("libvpx"):
+            context.thread_count = 1  # its threads wait for each other by spinning, for ever where processors are few
         if form.tag:
             context.codec_tag = form.tag
         if form.times is not None:

@@ -14,7 +14,7 @@ from blurd.adapters.video import VideoCodec, VideoLimits, VideoPolicy
 from blurd.core import containers
 from blurd.errors import InputError, Reason
 from blurd.records import Box, Mask, MaskShape, MaskStyle
-from variants import variant, variants
+from variants import NAMES, variant, variants
 from videos import Video, read_stamp
 
 LIMITS = VideoLimits(max_pixels=10_000_000, max_frames=10_000)
@@ -27,7 +27,6 @@ REFUSED = {
     "raw_h264_resized": Reason.SIZE_CHANGES,
     "ts_resized": Reason.SIZE_CHANGES,
 }
-NAMES = tuple(video.name for video in variants())
 TREATED = tuple(name for name in NAMES if name not in REFUSED)
 MASK = Mask(Box(16, 20, 60, 64), MaskShape.RECTANGLE, MaskStyle.SOLID)
 
