@@ -270,6 +270,8 @@ def _report(tally: "Tally", *, quiet: bool) -> None:
     for path, reason in tally.refused:
         print(f"{_printable(path)}: {reason}. {REASONS[reason].meaning} {REASONS[reason].remedy}", file=sys.stderr)  # noqa: T201
     parts = [f"{len(tally.written)} written", f"{len(tally.present)} already there", f"{len(tally.refused)} refused"]
+    if tally.ignored:
+        parts.append(f"{tally.ignored} ignored, no image or video")
     if not quiet:
         print(", ".join(parts), file=sys.stderr)  # noqa: T201
 

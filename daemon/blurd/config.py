@@ -175,6 +175,7 @@ class Policy(_Table):
     encode: EncodeSettings = EncodeSettings()
     zone: Annotated[tuple[ZoneSettings, ...], Field(max_length=64)] = ()
     regions: Literal["optional", "required"] = "optional"
+    other_files: Literal["ignore", "report"] = "ignore"
 
     @field_validator("zone")
     @classmethod

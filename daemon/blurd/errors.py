@@ -36,6 +36,7 @@ class Reason(StrEnum):
     EMPTY_FILE = "empty_file"
     INCOMPLETE = "incomplete"
     UNKNOWN_FORMAT = "unknown_format"
+    NOT_MEDIA = "not_media"
     UNSUPPORTED_FORMAT = "unsupported_format"
     ANIMATED = "animated"
     DAMAGED = "damaged"
@@ -110,6 +111,11 @@ REASONS: MappingProxyType[Reason, ReasonText] = MappingProxyType(
             _REJECT,
             "The content is no image or video that blurd knows, whatever the name says.",
             "Export it as JPEG, PNG, WebP, TIFF, BMP or HEIC, or as an MP4 video, and drop that in.",
+        ),
+        Reason.NOT_MEDIA: ReasonText(
+            _REJECT,
+            "Neither the content nor the name is that of an image or a video.",
+            "Nothing to do: such files stay where they are and are never copied.",
         ),
         Reason.UNSUPPORTED_FORMAT: ReasonText(
             _REJECT,

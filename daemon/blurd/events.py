@@ -187,6 +187,15 @@ class FileRefused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class FileIgnored(Event):
+    """A file is no image or video by content and by name: it is counted and left alone."""
+
+    name = "file_ignored"
+    job: int
+    folder: FolderName
+
+
+@dataclass(frozen=True, slots=True)
 class JobClaimed(Event):
     """A worker took a job; its attempt is counted."""
 
@@ -348,6 +357,7 @@ EVENTS: tuple[type[Event], ...] = (
     FolderResumed,
     JobQueued,
     FileRefused,
+    FileIgnored,
     JobClaimed,
     JobStaged,
     JobPublished,

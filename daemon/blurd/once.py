@@ -15,11 +15,13 @@ from pathlib import Path
 from blurd.adapters.folders import InboundFolder, OutboundFolder
 from blurd.adapters.regions import read_regions
 from blurd.config import Policy, Settings
-from blurd.core.naming import TEMPORARY_NAMES, copy_path, is_regions, is_temporary
+from blurd.core.naming import TEMPORARY_NAMES, copy_path, is_regions, is_temporary, promises_medium
 from blurd.core.zones import Region
 from blurd.equipment import Detectors, build_codec, fixed_zones, mask_rules
 from blurd.errors import BlurdError, Disposition, EquipmentError, InputError, Reason
 from blurd.pipeline import Report, Treatment, treat
+
+_NOTHING_KNOWN = (Reason.UNKNOWN_FORMAT, Reason.EMPTY_FILE)
 
 
 @dataclass
@@ -29,6 +31,7 @@ class Tally:
     written: list[str] = field(default_factory=list)
     present: list[str] = field(default_factory=list)
     refused: list[tuple[str, Reason]] = field(default_factory=list)
+    ignored: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, treatment: Treatment, path: str, *, written: bool) -> None:
@@ -40,10 +43,14 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One file to treat: `path` below the source folder, `target` below the target folder, without final suffix."""
+    """One file to treat: `path` below the source folder, `target` below the target folder, without final suffix.
+
+    `asked_for` says that the file itself was named and not its folder.
+    """
 
     path: str
     target: str
+    asked_for: bool = True
 
 
 Began = Callable[[str, int, int], Report]
@@ -78,7 +85,10 @@ def blur(settings: Settings, policy: Policy, source: Path, target: Path, began: 
                 except BlurdError as error:
                     if error.disposition in (Disposition.PAUSE, Disposition.STOP):
                         raise
-                    tally.refused.append((order.path, error.reason))
+                    if error.reason in _NOTHING_KNOWN and _is_other(inbound, order, policy):
+                        tally.ignored += 1
+                    else:
+                        tally.refused.append((order.path, error.reason))
                 except MemoryError:
                     tally.refused.append((order.path, Reason.OUT_OF_MEMORY))
                 finally:
@@ -96,6 +106,13 @@ def _regions(inbound: InboundFolder, path: str, policy: Policy) -> tuple[Region,
     return read_regions(inbound, path, stamp, allow_hard_links=True).regions
 
 
+def _is_other(inbound: InboundFolder, order: Order, policy: Policy) -> bool:
+    """True for a file of unknown content that came along with its folder and doesn't look like a medium."""
+    if policy.other_files == "report" or order.asked_for or promises_medium(order.path):
+        return False
+    return inbound.regions_stamp(order.path) is None
+
+
 def _orders(source: Path, target: Path) -> tuple[Path, Path, Sequence[Order]]:
     """The source folder, the target folder, and what to treat. Makes the target folder where it is missing."""
     if source.is_dir():
@@ -104,7 +121,7 @@ def _orders(source: Path, target: Path) -> tuple[Path, Path, Sequence[Order]]:
             raise EquipmentError(Reason.SETTINGS_INVALID, "blur", "OUT lies inside IN: choose a folder beside it.")
         _make(target)
         with InboundFolder(source) as inbound:
-            orders = [Order(path, path) for path in sorted(_files(inbound, ""))]
+            orders = [Order(path, path, asked_for=False) for path in sorted(_files(inbound, ""))]
         return source, target, orders
     if not source.exists():
         raise InputError(Reason.SOURCE_VANISHED, "blur", f"{source} is not there.")

@@ -204,6 +204,7 @@ class JobState(StrEnum):
     SUPERSEDED = "superseded"
     VANISHED = "vanished"
     WITHDRAWN = "withdrawn"
+    IGNORED = "ignored"
 
 
 class MediaKind(StrEnum):
@@ -298,12 +299,22 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A settled inbound file with its regions' stamp, or one that is refused with a reason before any work."""
+    """A settled inbound file with its regions' stamp, or one that is refused with a reason before any work.
+
+    A refusal with NOT_MEDIA is none: such a file is nobody's fault, it is counted and left alone.
+    """
 
     path: str
     stamp: FileStamp
     refusal: Reason | None = None
     regions: FileStamp | None = None
+
+    @property
+    def state(self) -> JobState:
+        """The state in which its job begins."""
+        if self.refusal is None:
+            return JobState.QUEUED
+        return JobState.IGNORED if self.refusal is Reason.NOT_MEDIA else JobState.REJECTED
 
 
 @dataclass(frozen=True, slots=True)

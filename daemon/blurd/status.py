@@ -56,6 +56,7 @@ def _folder(overview: Overview, name: FolderName) -> dict[str, Any]:
         "vanished": counts.get(JobState.VANISHED, 0),
         "superseded": counts.get(JobState.SUPERSEDED, 0),
         "withdrawn": counts.get(JobState.WITHDRAWN, 0),
+        "ignored": counts.get(JobState.IGNORED, 0),
         "reasons": {str(reason): number for reason, number in overview.reasons.get(name, {}).items()},
     }
 
@@ -116,8 +117,9 @@ def _notes(name: str, folder: Mapping[str, Any]) -> list[str]:
         notes.append(f"{name}: paused. {text.meaning} {text.remedy}")
     if folder["rescan_only"]:
         notes.append(f"{name}: no notifications here; new files are found by the periodic scan.")
-    waiting = {Reason.REGIONS_MISSING: folder["awaiting_regions"]} if folder["awaiting_regions"] else {}
-    for code, number in (waiting | folder["reasons"]).items():
-        text = REASONS[Reason(code)]
-        notes.append(f"{name}: {number} x {code}. {text.meaning} {text.remedy}")
+    beside = {Reason.REGIONS_MISSING: folder["awaiting_regions"], Reason.NOT_MEDIA: folder["ignored"]}
+    for code, number in (beside | folder["reasons"]).items():
+        if number:
+            text = REASONS[Reason(code)]
+            notes.append(f"{name}: {number} x {code}. {text.meaning} {text.remedy}")
     return notes

@@ -99,8 +99,15 @@ class FolderKeeper(threading.Thread):
         folder = self._folder
         rule = SettleRule(folder.settle_s, folder.incomplete_after_s)
         patterns = self._settings.watch.temporary_names
-        required = folder.regions == "required"
-        settler = Settler(folder.key, rule, patterns, store, hard_links=folder.hard_links, regions_required=required)
+        settler = Settler(
+            folder.key,
+            rule,
+            patterns,
+            store,
+            hard_links=folder.hard_links,
+            regions_required=folder.regions == "required",
+            others_ignored=folder.other_files == "ignore",
+        )
         with InboundFolder(folder.inbound) as inbound, OutboundFolder(folder.outbound) as outbound:
             self._start_watcher()
             self._next_scan_s = 0.0

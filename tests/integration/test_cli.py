@@ -85,6 +85,19 @@ def test_blur_treats_one_file_to_a_name_or_a_folder(tree: Path, tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy.png", "plain.png"]
 
 
+def test_blur_ignores_what_came_along_and_refuses_it_when_it_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "b.png").write_bytes(_plain())
+    (tmp_path / "in" / "index.xml").write_bytes(b"<index/>")
+    (tmp_path / "in" / "done").write_bytes(b"")
+    result = blurd("blur", tmp_path / "in", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert "1 written" in result.stderr
+    assert "2 ignored" in result.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
+    assert blurd("blur", tmp_path / "in" / "index.xml", tmp_path / "out").returncode == 1
+
+
 def test_blur_names_what_it_refuses_and_goes_on(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jpg").write_bytes(b"no picture at all")

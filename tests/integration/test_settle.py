@@ -13,7 +13,8 @@ from blurd.adapters.store import SqliteJobStore
 from blurd.core.naming import TEMPORARY_NAMES
 from blurd.core.settling import SettleRule
 from blurd.errors import Reason
-from blurd.records import FolderName, FoundFile
+from blurd.events import Event, FileIgnored, JobQueued
+from blurd.records import FolderName, FoundFile, JobState
 from blurd.stages.enqueue import enqueue
 from blurd.stages.settle import MAX_DEPTH, Settler
 
@@ -34,11 +35,19 @@ def png() -> bytes:
 class Bench:
     """A settler on a real folder, with a clock that the test moves."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, others_ignored: bool = True, regions_required: bool = False) -> None:
         self.root = root / "in"
         self.root.mkdir()
         self.store = SqliteJobStore(root / "queue.sqlite")
-        self.settler = Settler(FOLDER, SettleRule(5.0, 600.0), TEMPORARY_NAMES, self.store, hard_links=False)
+        self.settler = Settler(
+            FOLDER,
+            SettleRule(5.0, 600.0),
+            TEMPORARY_NAMES,
+            self.store,
+            hard_links=False,
+            regions_required=regions_required,
+            others_ignored=others_ignored,
+        )
         self.now_s = 0.0
 
     def scan(self, after_s: float = 0.0) -> list[FoundFile]:
@@ -161,9 +170,67 @@ def test_s15_a_very_deep_tree_is_refused_where_it_gets_too_deep(bench: Bench) ->
     assert refusal is Reason.NAME_TOO_LONG
 
 
-def test_what_is_no_image_is_left_to_the_worker_to_judge(bench: Bench) -> None:
-    (bench.root / "notes.txt").write_bytes(b"hello")
-    assert bench.settled() == {"notes.txt": None}
+def test_what_promises_a_medium_is_left_to_the_worker_to_judge(bench: Bench) -> None:
+    (bench.root / "notes.JPG").write_bytes(b"hello")
+    (bench.root / "clip.dav").write_bytes(b"hello")
+    assert bench.settled() == {"notes.JPG": None, "clip.dav": None}
+
+
+def test_what_is_no_medium_by_content_and_name_is_counted_and_left_alone(bench: Bench) -> None:
+    """A recorder's export: a segment without a suffix is a medium; index, player and checksums are none."""
+    (bench.root / "export").mkdir()
+    (bench.root / "export" / "segment").write_bytes(png())
+    for name in ("index.xml", "Player.exe", "checksums", "export.jpg.md5"):
+        (bench.root / "export" / name).write_bytes(b"<index/>")
+    ignored = {
+        f"export/{name}": Reason.NOT_MEDIA for name in ("index.xml", "Player.exe", "checksums", "export.jpg.md5")
+    }
+    bench.scan()
+    found = bench.scan(after_s=5.0)
+    assert {file.path: file.refusal for file in found} == {"export/segment": None, **ignored}
+    told: list[Event] = []
+    enqueue(bench.store, FOLDER, found, told.append)
+    assert {type(event) for event in told} == {JobQueued, FileIgnored}
+    assert bench.store.overview().counts[FOLDER] == {JobState.QUEUED: 1, JobState.IGNORED: 4}
+    assert bench.scan(after_s=10.0) == []
+    assert bench.settler.settling == 0
+    (bench.root / "export" / "index.xml").write_bytes(png())
+    bench.scan()
+    assert [file.path for file in bench.scan(after_s=5.0)] == ["export/index.xml"]
+
+
+def test_an_empty_file_with_an_other_name_is_ignored_once_it_stays_empty(bench: Bench) -> None:
+    (bench.root / "done").write_bytes(b"")
+    assert bench.settled() == {}
+    bench.scan(after_s=300.0)
+    assert [(file.path, file.refusal) for file in bench.scan(after_s=600.0)] == [("done", Reason.NOT_MEDIA)]
+
+
+def test_a_file_with_regions_is_never_ignored(bench: Bench) -> None:
+    (bench.root / "index.xml").write_bytes(b"<index/>")
+    (bench.root / "index.xml.regions.json").write_bytes(b'{"unit": "share", "regions": []}')
+    assert bench.settled() == {"index.xml": None}
+
+
+def test_other_files_can_be_reported(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, others_ignored=False)
+    (bench.root / "index.xml").write_bytes(b"<index/>")
+    assert bench.settled() == {"index.xml": None}
+    bench.store.close()
+
+
+def test_other_files_wait_for_no_regions(tmp_path: Path) -> None:
+    """Where regions are required, a medium waits for them whatever it is called, and an index is ignored."""
+    bench = Bench(tmp_path, regions_required=True)
+    (bench.root / "index.xml").write_bytes(b"<index/>")
+    for name in ("a.png", "segment"):
+        (bench.root / name).write_bytes(png())
+    assert bench.settled() == {"index.xml": Reason.NOT_MEDIA}
+    assert bench.settler.awaiting_regions == 2
+    bench.scan(after_s=10.0)
+    assert (bench.settler.awaiting_regions, bench.settler.settling) == (2, 1)  # the index has no job in this test
+    (bench.root / "segment.regions.json").write_bytes(b'{"unit": "share", "regions": []}')
+    assert bench.settled() == {"index.xml": Reason.NOT_MEDIA, "segment": None}
 
 
 def test_s10_a_file_that_goes_while_settling_is_forgotten(bench: Bench) -> None:

@@ -12,7 +12,7 @@ LEGAL = {
     ("claimed", "failed"), ("claimed", "superseded"), ("claimed", "vanished"),
     ("staged", "published"), ("staged", "queued"), ("staged", "superseded"), ("staged", "vanished"),
     ("deferred", "queued"), ("deferred", "superseded"), ("deferred", "vanished"),
-    ("rejected", "queued"), ("failed", "queued"), ("published", "withdrawn"),
+    ("rejected", "queued"), ("failed", "queued"), ("ignored", "queued"), ("published", "withdrawn"),
 }  # fmt: skip
 
 

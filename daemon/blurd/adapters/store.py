@@ -340,7 +340,6 @@ class SqliteJobStore:
             self._connection.execute("COMMIT")
 
     def _insert(self, folder: FolderName, file: FoundFile) -> JobId:
-        state = JobState.QUEUED if file.refusal is None else JobState.REJECTED
         now = wall_clock()
         stamp = file.stamp
         cursor = self._connection.execute(
@@ -353,13 +352,13 @@ class SqliteJobStore:
                 stamp.ctime_ns,
                 to_signed(stamp.inode),
                 dump_regions(file.regions),
-                state,
+                file.state,
                 file.refusal,
                 now,
                 now,
             ),
         )
-        self._connection.execute(_NOTE, (cursor.lastrowid, now, state, file.refusal, 0))
+        self._connection.execute(_NOTE, (cursor.lastrowid, now, file.state, file.refusal, 0))
         return JobId(int(cursor.lastrowid or 0))
 
     def _move(self, row: sqlite3.Row, target: JobState, reason: Reason | None) -> None:

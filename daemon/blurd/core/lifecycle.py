@@ -20,7 +20,8 @@ Recovery, for each state, at start and whenever a process died
 * deferred: due again at its time on this boot's clock, at once after a reboot.
 * published: final, until its copy is withdrawn. The copy is taken away before the withdrawal is written down, and
   the job that takes its place is closed after that, so a cut repeats the step.
-* rejected, failed, superseded, vanished, withdrawn: final. rejected and failed go back to queued when asked.
+* ignored: final; a job begins and ends so where the file is no medium by content and by name.
+* rejected, failed, superseded, vanished, withdrawn: final. rejected, failed and ignored go back to queued when asked.
 
 Invariants
 * A state changes only by `move`; an illegal move raises `IllegalMoveError`, which is our bug.
@@ -48,6 +49,7 @@ MOVES: MappingProxyType[JobState, frozenset[JobState]] = MappingProxyType(
         _S.SUPERSEDED: frozenset(),
         _S.VANISHED: frozenset(),
         _S.WITHDRAWN: frozenset(),
+        _S.IGNORED: frozenset({_S.QUEUED}),
     }
 )
 

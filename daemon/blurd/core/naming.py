@@ -38,6 +38,19 @@ TEMPORARY_NAMES: tuple[str, ...] = (
 )
 """Default patterns of names (of files and folders) that are not taken: temporary, hidden, or other systems' litter."""
 
+_IMAGE_SUFFIXES = (
+    ".jpg .jpeg .jpe .jfif .jif .png .apng .webp .tif .tiff .bmp .dib .heic .heif .hif .avif .gif .jp2 .j2k .jpx .jxl"
+    " .psd .ico .dng .nef .cr2 .cr3 .crw .arw .raf .orf .rw2 .pef .srw"
+)
+_VIDEO_SUFFIXES = (
+    ".mp4 .m4v .mov .qt .3gp .3g2 .mkv .mk3d .webm .avi .divx .wmv .asf .flv .f4v .ogv .ogg .ogm .mxf .ts .mts .m2ts"
+    " .m2t .tp .trp .mpg .mpeg .mpe .mpv .m1v .m2v .m2p .ps .vob .vro .mjpg .mjpeg .y4m .rm .rmvb .h264 .h265 .h26x"
+    " .264 .265 .avc .hevc"
+)
+_RECORDER_SUFFIXES = ".dav .dvr .nvr .ifv .g64 .g64x .g64a .sef .ave .mmv .vse .pvr .irf .xba .lvf .exo"
+MEDIA_SUFFIXES = frozenset(f"{_IMAGE_SUFFIXES} {_VIDEO_SUFFIXES} {_RECORDER_SUFFIXES}".split())
+"""Suffixes that promise an image or a video. A file with one of them is never ignored, whatever its content."""
+
 _STAGED_NAME = re.compile(r"job-([0-9]+)-([0-9]+)\.staged")
 
 _EQUIVALENT_SUFFIXES: tuple[frozenset[str], ...] = (
@@ -67,6 +80,11 @@ def is_regions(path: str) -> bool:
 def medium_of(path: str) -> str:
     """The file whose regions lie at `path`; the path itself where it is no name of regions."""
     return path.removesuffix(REGIONS_SUFFIX)
+
+
+def promises_medium(path: str) -> bool:
+    """True where the name's suffix is that of an image or a video."""
+    return split_suffix(path.rpartition("/")[2])[1].lower() in MEDIA_SUFFIXES
 
 
 def byte_length(name: str) -> int:

@@ -6,9 +6,9 @@ Invariant: should the transaction fail, nothing is lost: the files have no job, 
 from collections.abc import Callable, Iterable
 from itertools import islice
 
-from blurd.events import Event, FileRefused, JobQueued
+from blurd.events import Event, FileIgnored, FileRefused, JobQueued
 from blurd.ports import JobStore
-from blurd.records import FolderName, FoundFile
+from blurd.records import FolderName, FoundFile, JobId, JobState
 
 SLICE = 500
 
@@ -20,5 +20,11 @@ def enqueue(store: JobStore, folder: FolderName, found: Iterable[FoundFile], emi
     while files := tuple(islice(remaining, SLICE)):
         for job, file in store.enqueue(folder, files):
             made += 1
-            emit(JobQueued(job, folder) if file.refusal is None else FileRefused(job, folder, file.refusal))
+            emit(_told(job, folder, file))
     return made
+
+
+def _told(job: JobId, folder: FolderName, file: FoundFile) -> Event:
+    if file.refusal is None:
+        return JobQueued(job, folder)
+    return FileIgnored(job, folder) if file.state is JobState.IGNORED else FileRefused(job, folder, file.refusal)

@@ -5,19 +5,20 @@ Invariants
 * A file that has a job for its very version costs one look-up and nothing more.
 * What is held in memory is one small value a file that is still settling; a file with a job is forgotten.
 * Depth is bounded by `MAX_DEPTH`; what lies deeper is refused with NAME_TOO_LONG, not skipped in silence.
+* Only a whole file whose content and name are those of no medium, and that has no regions, is ignored.
 * A file's own regions settle with it and are never a file to treat; without their file they are left alone.
 """
 
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from blurd.adapters.files import FileReader, fully_allocated, stamp_of, writer_gone
 from blurd.adapters.folders import InboundFolder
 from blurd.adapters.regions import is_cut_off, open_regions
-from blurd.core.containers import Completeness, completeness
-from blurd.core.naming import fits, is_regions, is_temporary, medium_of
+from blurd.core.containers import Completeness, completeness, identify
+from blurd.core.naming import fits, is_regions, is_temporary, medium_of, promises_medium
 from blurd.core.settling import Evidence, SettleRule, Sighting, Step, incomplete_reason, judge, sight
 from blurd.errors import BlurdError, Reason
 from blurd.ports import JobStore
@@ -38,6 +39,7 @@ class Settler:
         *,
         hard_links: bool,
         regions_required: bool = False,
+        others_ignored: bool = True,
     ) -> None:
         self._folder = folder
         self._rule = rule
@@ -45,8 +47,9 @@ class Settler:
         self._store = store
         self._hard_links = hard_links
         self._regions_required = regions_required
+        self._others_ignored = others_ignored
         self._seen: dict[str, Sighting] = {}
-        self._awaiting: set[str] = set()
+        self._awaiting: dict[str, FileStamp] = {}
 
     @property
     def settling(self) -> int:
@@ -68,7 +71,7 @@ class Settler:
         for path, status in self._walk(inbound, "", 0):
             present.add(path)
             yield from self._look(inbound, path, status, now_s)
-        for path in (self._seen.keys() | self._awaiting) - present:
+        for path in (self._seen.keys() | self._awaiting.keys()) - present:
             self._forget(path)
 
     def look_at(self, inbound: InboundFolder, paths: Iterable[str], now_s: float) -> Iterator[FoundFile]:
@@ -112,37 +115,58 @@ class Settler:
 
     def _look(self, inbound: InboundFolder, path: str, status: os.stat_result, now_s: float) -> Iterator[FoundFile]:
         stamp, regions = stamp_of(status), inbound.regions_stamp(path)
-        known = self._store.is_known(self._folder, path, stamp, regions)
-        if known or (self._regions_required and regions is None):
+        if self._store.is_known(self._folder, path, stamp, regions):
             self._forget(path)
-            if not known:
-                self._awaiting.add(path)
             return
-        self._awaiting.discard(path)
+        awaited = self._regions_required and regions is None
+        if awaited and (not self._may_be_other(path, regions) or self._awaiting.get(path) == stamp):
+            self._await_regions(path, stamp)
+            return
+        self._awaiting.pop(path, None)
         self._seen[path], step = sight(self._seen.get(path), stamp, now_s, self._rule, regions)
         if step is Step.WAIT:
             return
         refusal = self._refusal(path, status)
         if refusal is None:
-            try:
-                evidence, cut_off = self._evidence(inbound, path, regions)
-            except BlurdError as error:
-                if error.reason in (Reason.SOURCE_VANISHED, Reason.SOURCE_CHANGED):
-                    del self._seen[path]
-                    return
-                # Anything else is for the worker to meet: it counts attempts and says why.
-                evidence, cut_off = Evidence(None, None, Completeness.UNDETERMINED), False
-            self._seen[path], step = judge(self._seen[path], evidence, now_s, self._rule)
-            if step is Step.WAIT:
-                return
-            if step is Step.INCOMPLETE:
-                refusal = Reason.REGIONS_INVALID if cut_off else incomplete_reason(stamp)
-        del self._seen[path]
+            step, refusal = self._judge(inbound, path, regions, now_s)
+        if step is Step.WAIT:
+            return
+        if awaited and refusal is None:
+            self._await_regions(path, stamp)
+            return
+        self._seen.pop(path, None)
         yield FoundFile(path, stamp, refusal, regions)
+
+    def _judge(
+        self, inbound: InboundFolder, path: str, regions: FileStamp | None, now_s: float
+    ) -> tuple[Step, Reason | None]:
+        """What a look into the file says: wait, or take it, refused with a reason or not."""
+        try:
+            look = self._look_inside(inbound, path, regions)
+        except BlurdError as error:
+            if error.reason in (Reason.SOURCE_VANISHED, Reason.SOURCE_CHANGED):
+                del self._seen[path]
+                return Step.WAIT, None
+            # Anything else is for the worker to meet: it counts attempts and says why.
+            look = _Look(Evidence(None, None, Completeness.UNDETERMINED))
+        self._seen[path], step = judge(self._seen[path], look.evidence, now_s, self._rule)
+        if not look.known and self._may_be_other(path, regions):
+            return step, Reason.NOT_MEDIA
+        if step is Step.INCOMPLETE:
+            return step, Reason.REGIONS_INVALID if look.regions_cut_off else incomplete_reason(self._seen[path].stamp)
+        return step, None
+
+    def _may_be_other(self, path: str, regions: FileStamp | None) -> bool:
+        """Whether the file is to be ignored should its content be unknown."""
+        return self._others_ignored and regions is None and not promises_medium(path)
+
+    def _await_regions(self, path: str, stamp: FileStamp) -> None:
+        self._seen.pop(path, None)
+        self._awaiting[path] = stamp
 
     def _forget(self, path: str) -> None:
         self._seen.pop(path, None)
-        self._awaiting.discard(path)
+        self._awaiting.pop(path, None)
 
     def _refusal(self, path: str, status: os.stat_result) -> Reason | None:
         if stat.S_ISLNK(status.st_mode):
@@ -155,18 +179,29 @@ class Settler:
             return Reason.HARD_LINKED
         return None
 
-    def _evidence(self, inbound: InboundFolder, path: str, regions: FileStamp | None) -> tuple[Evidence, bool]:
-        """What a look at the file and at its regions gives, and whether it is the regions that are cut off."""
+    def _look_inside(self, inbound: InboundFolder, path: str, regions: FileStamp | None) -> "_Look":
+        """What a look into the file and into its regions gives."""
         with inbound.open(path, allow_hard_links=self._hard_links) as file:
+            reader = FileReader(file)
             found = Evidence(
                 writer_gone=writer_gone(file),
                 fully_allocated=fully_allocated(file),
-                container=completeness(FileReader(file)),
+                container=completeness(reader),
             )
+            known = identify(reader) is not None
         if regions is None or found.container is Completeness.INCOMPLETE or found.writer_gone is False:
-            return found, False
+            return _Look(found, known)
         with open_regions(inbound, path, allow_hard_links=self._hard_links) as file:
             if writer_gone(file) is False:
-                return replace(found, writer_gone=False), False
+                return _Look(replace(found, writer_gone=False), known)
             cut_off = is_cut_off(file)
-        return (replace(found, container=Completeness.INCOMPLETE) if cut_off else found), cut_off
+        return _Look(replace(found, container=Completeness.INCOMPLETE) if cut_off else found, known, cut_off)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A look into a file: whether its format is known, and whether it is its regions that are cut off."""
+
+    evidence: Evidence
+    known: bool = True
+    regions_cut_off: bool = False

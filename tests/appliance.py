@@ -1,0 +1,98 @@
+"""A running appliance for tests: real processes, real folders, nothing replaced."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from blurd.adapters.store import SqliteJobStore
+from blurd.config import load_settings
+from blurd.status import as_json
+
+PATIENCE_S = 120.0
+
+
+def settings_text(root: Path, **folder: object) -> str:
+    lines = [f"{key} = {json.dumps(value)}" for key, value in folder.items()]
+    return "\n".join(
+        [
+            f'[state]\ndirectory = "{root}/state"',
+            f'[models]\ncache = "{root}/cache"',
+            "[work]\nretry_first_s = 0.2",
+            "[watch]\nrescan_s = 2.0",
+            f'[[folder]]\nname = "photos"\ninbound = "{root}/in"\noutbound = "{root}/out"\nsettle_s = 0.3',
+            *lines,
+        ]
+    )
+
+
+class Appliance:
+    """A running `blurd run` and its folders."""
+
+    def __init__(self, root: Path, **folder: object) -> None:
+        self.root = root
+        for name in ("in", "out"):
+            (root / name).mkdir(parents=True, exist_ok=True)
+        self.config = root / "blurd.toml"
+        self.config.write_text(settings_text(root, **folder))
+        self.log = root / "log.jsonl"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "blurd", "--config", str(self.config), "run"], stdout=log, stderr=log
+            )
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def blurd(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "blurd", "--config", str(self.config), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    def overview(self) -> dict[str, Any]:
+        """What `blurd status --json` says, without starting a process for it."""
+        settings = load_settings(self.config)
+        store = SqliteJobStore(settings.queue_path)
+        try:
+            return as_json(settings, store.overview())
+        finally:
+            store.close()
+
+    def status(self) -> dict[str, Any]:
+        """What `blurd status --json` says of the folder."""
+        folder: dict[str, Any] = self.overview()["folders"]["photos"]
+        return folder
+
+    def drop(self, name: str, content: bytes) -> Path:
+        """Write beside the folder, then move in: complete at once."""
+        target = self.root / "in" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.root / "dropping"
+        partial.write_bytes(content)
+        partial.rename(target)
+        return target
+
+    def wait(self, condition: Callable[[], Any], what: str) -> Any:
+        deadline_s = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline_s:
+            if result := condition():
+                return result
+            time.sleep(0.1)
+        raise AssertionError(f"{what}: {self.log.read_text()[-3000:]}")
+
+    def copy(self, name: str) -> Path:
+        path = self.root / "out" / name
+        self.wait(path.exists, f"a copy of {name}")
+        return path
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [line for line in lines if line["event"] == name]
