@@ -38,9 +38,9 @@ class ChangeRule:
 
     `tolerance` is in levels of 255. At most `most_between` frames in a row, and never more than
     `longest_between_s`, are left to the frames around them; where anything changes, the whole picture is looked at
-    every `refresh_s`. Regions have `margin_px` around what changed; above `most_regions`, or `most_share` of the
-    picture, it is looked at as a whole. The sides of regions grow to one of `sides_px`, for each new size costs a
-    network some time.
+    every `refresh_s`. Regions have `margin_px` around what changed. Each look costs as much as `look_share` of the
+    picture besides its own area; where regions cost more than `most_share` of a look at the whole, that is taken. The
+    sides of regions grow to one of `sides_px`, for each new size costs a network some time.
     """
 
     tolerance: int = 6
@@ -48,8 +48,8 @@ class ChangeRule:
     longest_between_s: float = 0.21
     refresh_s: float = 5.0
     margin_px: int = 24
-    most_regions: int = 3
-    most_share: float = 0.6
+    look_share: float = 0.12
+    most_share: float = 0.9
     sides_px: tuple[int, ...] = (128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
     cut_levels: int = 18
     cut_share: float = 0.55
@@ -57,16 +57,13 @@ class ChangeRule:
 
 def changed(reference: Blocks, current: Blocks, rule: ChangeRule) -> BlockMask:
     """The blocks that differ from what a detector last saw there, but for lines thinner than two blocks."""
-    return _without_lines(_distance(reference, current).max(axis=2) > rule.tolerance)
+    return _without_lines(_distance(reference, current) > rule.tolerance)
 
 
 def unexplained(before: Blocks, current: Blocks, after: Blocks, rule: ChangeRule) -> BlockMask:
     """The blocks that do not lie between the analysed frames around."""
-    lowest = np.minimum(before, after).astype(np.int16)
-    highest = np.maximum(before, after).astype(np.int16)
-    value = current.astype(np.int16)
-    outside = np.maximum(lowest - value, value - highest).max(axis=2)
-    return _without_lines(np.asarray(outside > rule.tolerance))
+    nearest = np.clip(current, np.minimum(before, after), np.maximum(before, after))
+    return _without_lines(_distance(current, nearest) > rule.tolerance)
 
 
 def is_cut(previous: Blocks, current: Blocks, rule: ChangeRule) -> bool:
@@ -90,13 +87,16 @@ def regions(
         for span in ndimage.find_objects(labels)
     ]
     things = list(whole_things)
+    look_px = rule.look_share * width_px * height_px
     for _ in range(_MOST_ROUNDS):
         shown = [_fitted(part, width_px, height_px, rule) for part in parts]
-        if len(shown) > _MOST_PARTS or sum(part.area for part in shown) > rule.most_share * width_px * height_px:
+        if len(shown) > _MOST_PARTS:
             return None
-        grown = _joined([_around(part, region, things) for part, region in zip(parts, shown, strict=True)], shown)
+        around = [_around(part, region, things) for part, region in zip(parts, shown, strict=True)]
+        grown = _joined(around, shown, look_px)
         if grown == parts:
-            return None if len(shown) > rule.most_regions else tuple(shown)
+            cost = sum(part.area + look_px for part in shown)
+            return tuple(shown) if cost < rule.most_share * (width_px * height_px + look_px) else None
         parts = grown
     return None
 
@@ -146,7 +146,12 @@ def _without_lines(blocks: BlockMask) -> BlockMask:
 
 
 def _distance(first: Blocks, second: Blocks) -> NDArray[np.uint8]:
-    return np.asarray(np.maximum(first, second) - np.minimum(first, second), np.uint8)
+    """How far two pictures' blocks are apart, in the channel where they are furthest."""
+    apart = np.maximum(first, second) - np.minimum(first, second)
+    most: NDArray[np.uint8] = apart[:, :, 0]
+    for channel in range(1, apart.shape[2]):
+        most = np.maximum(most, apart[:, :, channel])
+    return most
 
 
 def _around(part: Box, region: Box, things: Sequence[Box]) -> Box:
@@ -157,12 +162,16 @@ def _around(part: Box, region: Box, things: Sequence[Box]) -> Box:
     return part
 
 
-def _joined(parts: Sequence[Box], regions: Sequence[Box]) -> list[Box]:
-    """Parts whose regions meet become one."""
+def _joined(parts: Sequence[Box], regions: Sequence[Box], look_px: float) -> list[Box]:
+    """Parts whose regions meet, or cost less when looked at as one, become one."""
     apart: list[tuple[Box, Box]] = []
     for one in zip(parts, regions, strict=True):
         part, region = one
-        touching = [other for other in apart if meets(region, other[1])]
+        touching = [
+            other
+            for other in apart
+            if meets(region, other[1]) or hull(region, other[1]).area <= region.area + other[1].area + look_px
+        ]
         apart = [other for other in apart if other not in touching]
         for other in touching:
             part, region = hull(part, other[0]), hull(region, other[1])

@@ -18,7 +18,6 @@ Invariants
   sample belongs to the mask when any pixel under it does. Outside the shapes nothing changes.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -196,19 +195,16 @@ class _Grid:
         if span is None:
             return
         smooth = mask.style is MaskStyle.BLUR
-        x_cell, x_next, x_weight = _positions(self.columns, span.left, span.right, smooth=smooth)
-        width, channels = span.right - span.left, planes.shape[2]
-        band_rows = max(1, _BAND_SAMPLES // (width * channels))
+        across = _weights(self.columns, span.left, span.right, smooth=smooth).T
+        band_rows = max(1, _BAND_SAMPLES // (span.right - span.left))
         for top in range(span.top, span.bottom, band_rows):
             bottom = min(top + band_rows, span.bottom)
-            y_cell, y_next, y_weight = _positions(self.rows, top, bottom, smooth=smooth)
-            lines = self.means[y_cell]
-            lines = lines + (self.means[y_next] - lines) * y_weight[:, np.newaxis, np.newaxis]
-            values = lines[:, x_cell]
-            values = values + (lines[:, x_next] - values) * x_weight[:, np.newaxis]
-            inside = _inside(mask, span, step, top, bottom)[:, :, np.newaxis]
-            target = planes[top:bottom, span.left : span.right]
-            np.copyto(target, np.rint(values).astype(planes.dtype), where=inside)
+            down = _weights(self.rows, top, bottom, smooth=smooth)
+            inside = _inside(mask, span, step, top, bottom)
+            for channel in range(planes.shape[2]):
+                target = planes[top:bottom, span.left : span.right, channel]
+                values = down @ self.means[:, :, channel] @ across
+                np.copyto(target, np.rint(values).astype(planes.dtype), where=inside)
 
 
 def _edges(start: int, stop: int, side: float) -> NDArray[np.intp]:
@@ -220,26 +216,27 @@ def _edges(start: int, stop: int, side: float) -> NDArray[np.intp]:
 def _means(planes: Samples, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
     """The mean of each cell, rounded to a whole sample value (exact sums, so equal means give equal bytes)."""
     region = planes[rows[0] : rows[-1], columns[0] : columns[-1]]
-    lines = np.empty((len(rows) - 1, region.shape[1], region.shape[2]), np.uint64)
-    for index, (top, bottom) in enumerate(itertools.pairwise(rows)):
-        np.sum(planes[top:bottom, columns[0] : columns[-1]], axis=0, dtype=np.uint64, out=lines[index])
+    lines = np.add.reduceat(region, rows[:-1] - rows[0], axis=0, dtype=np.uint64)
     sums = np.add.reduceat(lines, columns[:-1] - columns[0], axis=1)
     counts = np.outer(np.diff(rows), np.diff(columns)).astype(np.uint64)[:, :, np.newaxis]
     return ((sums + counts // 2) // counts).astype(np.float32)
 
 
-def _positions(
-    edges: NDArray[np.intp], start: int, stop: int, *, smooth: bool
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """For the samples start..stop: the cell, the next cell, and the next one's weight between the two centres."""
+def _weights(edges: NDArray[np.intp], start: int, stop: int, *, smooth: bool) -> NDArray[np.float32]:
+    """How much each cell counts for each of the samples start..stop: (samples, cells), each row adds up to 1."""
     places = np.arange(start, stop) + 0.5
+    samples = np.arange(stop - start)
+    weights = np.zeros((stop - start, len(edges) - 1), np.float32)
     if not smooth:
-        cell = np.searchsorted(edges, places, side="right") - 1
-        return cell, cell, np.zeros(len(places), np.float32)
+        weights[samples, np.searchsorted(edges, places, side="right") - 1] = 1.0
+        return weights
     centres = (edges[:-1] + edges[1:]) / 2
     at = np.interp(places, centres, np.arange(len(centres)))
     cell = np.floor(at).astype(np.intp)
-    return cell, np.minimum(cell + 1, len(centres) - 1), (at - cell).astype(np.float32)
+    share = (at - cell).astype(np.float32)
+    weights[samples, cell] = 1.0 - share
+    weights[samples, np.minimum(cell + 1, len(centres) - 1)] += share
+    return weights
 
 
 def _inside(mask: Mask, span: _Span, step: Step, top: int, bottom: int) -> NDArray[np.bool_]:

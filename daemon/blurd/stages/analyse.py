@@ -13,7 +13,7 @@ Invariants
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from blurd.core.change import BlockMask, Blocks, ChangeRule, blocks_under, changed, is_cut, meets, regions, unexplained
+from blurd.core.change import BlockMask, Blocks, ChangeRule, blocks_under, changed, hull, is_cut, regions, unexplained
 from blurd.core.geometry import overlap
 from blurd.core.tables import ObservationTable
 from blurd.errors import InputError, Reason
@@ -135,15 +135,14 @@ class _Lookout:
         if time_s - self._whole_s >= rule.refresh_s:
             return self._look_at_all(seen)
         picture = seen.frame.rgb()
-        parts = self._parts(fresh, [hit.box for hit in known.detections], picture)
+        parts = self._parts(fresh, known.detections, picture)
         if parts is None:
             return self._look_at_all(seen, picture)
         blocks = known.blocks.copy()
         for part in parts:
             place = blocks_under(part, blocks.shape, picture.shape[1], picture.shape[0])
             blocks[place] = seen.blocks[place]
-        kept = tuple(hit for hit in known.detections if not any(meets(hit.box, part) for part in parts))
-        return _Known(blocks, kept + self._hits(picture, parts))
+        return _Known(blocks, _elsewhere(known.detections, parts) + self._hits(picture, parts))
 
     def _look_at_all(self, seen: _Seen, picture: RgbPicture | None = None) -> _Known:
         self._whole_s = seen.frame.time_s
@@ -167,11 +166,10 @@ class _Lookout:
         for box in lonely:
             rows, columns = blocks_under(box, strange.shape, picture.shape[1], picture.shape[0])
             strange[max(0, rows.start - 1) : rows.stop + 1, max(0, columns.start - 1) : columns.stop + 1] = True
-        parts = self._parts(strange, [hit.box for hit in (*before.detections, *after.detections)], picture)
+        parts = self._parts(strange, (*before.detections, *after.detections), picture)
         if parts is None:
             return _observation(seen, self._detector.detect(picture))
-        kept = tuple(hit for hit in still if not any(meets(hit.box, part) for part in parts))
-        return replace(_observation(seen, kept + self._hits(picture, parts)), analysed=False)
+        return replace(_observation(seen, _elsewhere(still, parts) + self._hits(picture, parts)), analysed=False)
 
     def _without_partner(self, first: Sequence[Detection], second: Sequence[Detection]) -> list[Box]:
         """Places of things that one of two looks shows and the other does not, or far away."""
@@ -179,12 +177,17 @@ class _Lookout:
             hit.box
             for ours, theirs in ((first, second), (second, first))
             for hit in ours
-            if hit.score >= self._start_threshold(hit.category)
+            if self._is_sure(hit)
             and not any(hit.category is other.category and overlap(hit.box, other.box) >= SAME_IOU for other in theirs)
         ]
 
-    def _parts(self, wanted: BlockMask, things: Iterable[Box], picture: RgbPicture) -> tuple[Box, ...] | None:
-        return regions(wanted, things, picture.shape[1], picture.shape[0], self._rule)
+    def _is_sure(self, hit: Detection) -> bool:
+        return hit.score >= self._start_threshold(hit.category)
+
+    def _parts(self, wanted: BlockMask, hits: Iterable[Detection], picture: RgbPicture) -> tuple[Box, ...] | None:
+        """Where to look for these blocks: so that no sure thing is cut, or everywhere."""
+        sure = (hit.box for hit in hits if self._is_sure(hit))
+        return regions(wanted, sure, picture.shape[1], picture.shape[0], self._rule)
 
     def _hits(self, picture: RgbPicture, parts: Sequence[Box]) -> tuple[Detection, ...]:
         return tuple(hit for part in parts for hit in self._detector.detect(picture, part))
@@ -192,6 +195,11 @@ class _Lookout:
 
 def _observation(seen: _Seen, detections: tuple[Detection, ...]) -> FrameObservation:
     return FrameObservation(seen.frame.index, seen.frame.time_s, detections, cut=seen.cut)
+
+
+def _elsewhere(hits: Sequence[Detection], parts: Sequence[Box]) -> tuple[Detection, ...]:
+    """The hits that were not looked for again: those that don't lie wholly in a part that was."""
+    return tuple(hit for hit in hits if not any(hull(hit.box, part) == part for part in parts))
 
 
 def _still(detections: Sequence[Detection], fresh: BlockMask, frame: Frame) -> tuple[Detection, ...]:
