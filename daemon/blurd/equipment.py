@@ -79,7 +79,6 @@ def _detector(
         cache_directory=settings.models.cache,
         profile=PROFILES[kind],
         threads=settings.detection.threads,
-        one_by_one=kind is MediaKind.VIDEO,
     )
 
 

@@ -45,7 +45,7 @@ class Thresholds(Protocol):
 
 
 class Detector(Thresholds, Protocol):
-    """Finds faces or plates in one picture. Built once per worker, used for every frame, not thread-safe."""
+    """Finds faces or plates in one picture. Built once per worker, used for every frame, by several threads at once."""
 
     @property
     def model_hash(self) -> str:

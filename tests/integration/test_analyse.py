@@ -5,9 +5,11 @@ a frame must be covered by that frame's masks, whether or not the frame was look
 """
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import cache
+from threading import Lock
 from typing import BinaryIO
 
 import cv2
@@ -19,7 +21,7 @@ from blurd.adapters.video import VideoCodec, VideoLimits, VideoPolicy, VideoSour
 from blurd.core.change import ChangeRule, changed, is_cut, regions, unexplained
 from blurd.core.masking import covered_share
 from blurd.core.timeline import CategoryRule, MaskRules
-from blurd.errors import InputError, Reason
+from blurd.errors import EquipmentError, InputError, Reason
 from blurd.records import Box, Category, Detection, FrameObservation, MaskShape, MaskStyle, RgbPicture, Timeline
 from blurd.stages.analyse import analyse
 from blurd.stages.plan import plan
@@ -41,6 +43,7 @@ class RedFinder:
 
     def __init__(self) -> None:
         self.pixels = 0
+        self._counting = Lock()
 
     def start_threshold(self, category: Category) -> float:
         return RULES.start_threshold(category)
@@ -50,7 +53,8 @@ class RedFinder:
             left, top = int(part.left), int(part.top)
             found = self.detect(picture[top : int(part.bottom), left : int(part.right)])
             return tuple(Detection(hit.category, moved(hit.box, left, top), hit.score) for hit in found)
-        self.pixels += picture.shape[0] * picture.shape[1]
+        with self._counting:
+            self.pixels += picture.shape[0] * picture.shape[1]
         values = picture.astype(np.int16)
         red = (values[:, :, 0] - values[:, :, 1:].max(axis=2) > 40).astype(np.uint8)
         _, _, found, _ = cv2.connectedComponentsWithStats(red)
@@ -92,13 +96,13 @@ def _closing() -> Iterator[None]:
         _OPEN.pop().close()
 
 
-def analysed(scene: Scene, rate: int = 25, quality: str = "18") -> Analysed:
+def analysed(scene: Scene, rate: int = 25, quality: str = "18", finder: RedFinder | None = None) -> Analysed:
     """The clip of a scene, what was observed in it, and how many pixels were looked at."""
     file = tempfile.TemporaryFile()  # noqa: SIM115  closed after the test
     _OPEN.append(file)
     write_clip(file, (scene(index) for index in range(FRAMES)), Form(rate=Fraction(rate), options={"crf": quality}))
     file.flush()
-    source, finder = CODEC.open(file), RedFinder()
+    source, finder = CODEC.open(file), finder or RedFinder()
     observations = analyse(source, finder, RULES.start_threshold, lambda _share: None)
     return source, observations, finder.pixels
 
@@ -185,6 +189,58 @@ def test_a_small_movement_costs_a_small_look() -> None:
     _, observations, pixels = analysed(flies(3))
     assert pixels < 0.25 * FRAMES * WIDTH * HEIGHT
     assert any(not observation.analysed for observation in observations)
+
+
+class UnhurriedFinder(RedFinder):
+    """Takes its time, now and then."""
+
+    def detect(self, picture: RgbPicture, part: Box | None = None) -> tuple[Detection, ...]:
+        time.sleep(float(picture[::16, ::16].sum() % 7) / 500)
+        return super().detect(picture, part)
+
+
+def test_it_does_not_matter_which_look_is_done_first() -> None:
+    _, quick, _ = analysed(flies(12))
+    _, unhurried, _ = analysed(flies(12), finder=UnhurriedFinder())
+    assert list(quick) == list(unhurried)
+
+
+class FailingFinder(RedFinder):
+    """Fails at one of its looks."""
+
+    def __init__(self, fails_at: int) -> None:
+        super().__init__()
+        self.left = fails_at
+
+    def detect(self, picture: RgbPicture, part: Box | None = None) -> tuple[Detection, ...]:
+        self.left -= 1
+        if self.left == 0:
+            raise EquipmentError(Reason.DETECTOR_FAILED, "detect")
+        return super().detect(picture, part)
+
+
+@pytest.mark.parametrize("fails_at", range(1, 16, 2))
+def test_a_look_that_fails_ends_the_analysis(fails_at: int) -> None:
+    with pytest.raises(EquipmentError) as caught:
+        analysed(flies(35), finder=FailingFinder(fails_at))
+    assert caught.value.reason is Reason.DETECTOR_FAILED
+
+
+class WaryFinder(RedFinder):
+    """Has a vague feeling about most of the picture too."""
+
+    def detect(self, picture: RgbPicture, part: Box | None = None) -> tuple[Detection, ...]:
+        vague = (Detection(Category.FACE, Box(40, 10, WIDTH - 40, HEIGHT - 10), 0.2),) if part is None else ()
+        return super().detect(picture, part) + vague
+
+
+def test_a_vague_hit_does_not_widen_looks_and_is_kept() -> None:
+    _, _, usual = analysed(flies(3))
+    _, observations, wary = analysed(flies(3), finder=WaryFinder())
+    assert wary == usual
+    vague = [any(hit.score < 0.5 for hit in observation.detections) for observation in observations]
+    assert vague[0]
+    assert all(found for found, observation in zip(vague, observations, strict=True) if observation.analysed)
 
 
 def test_a_cut_is_seen_and_a_change_of_light_is_none() -> None:

@@ -14,9 +14,11 @@ class is named.
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Lock
 from typing import Any, Final
 
 import cv2
@@ -47,7 +49,8 @@ class _Network:
     head: Head
     rule: ViewRule
     merging: MergeRule
-    requests: tuple[Any, ...]
+    free: SimpleQueue[Any]
+    """Requests that nobody uses."""
 
     @property
     def floor(self) -> float:
@@ -56,11 +59,10 @@ class _Network:
 
 
 class OpenVinoDetector:
-    """Every network that the wanted categories need, as one detector. Built once per worker, not thread-safe.
+    """Every network that the wanted categories need, as one detector. Built once per worker, for any of its threads.
 
     `device` is AUTO, CPU or GPU; `profile` names the view rules in the manifest; `threads` bounds inference on the
-    CPU, 0 leaves it to the machine; `one_by_one` is for pictures of few views, each of which then has the whole device;
-    without `cache_directory` models are compiled anew each time.
+    CPU, 0 leaves it to the machine; without `cache_directory` models are compiled anew each time.
     """
 
     def __init__(
@@ -72,7 +74,6 @@ class OpenVinoDetector:
         cache_directory: Path | None,
         profile: str,
         threads: int,
-        one_by_one: bool = False,
     ) -> None:
         missing = categories - models.categories
         if missing:
@@ -83,10 +84,10 @@ class OpenVinoDetector:
         self._thresholds = models.start_threshold
         self._profile = profile
         self._threads = threads
-        self._one_by_one = one_by_one
         self._cache = ModelCache(cache_directory)
         self._core = openvino.Core()
         self._degraded = False
+        self._falling_back = Lock()
         self._device = self._choose(device)
         self._networks = self._load()
 
@@ -135,20 +136,30 @@ class OpenVinoDetector:
         except _LIBRARY_ERRORS as error:
             if self._device == "CPU":
                 raise _failed(error) from None
-        self._fall_back()
+        with self._falling_back:
+            if self._device != "CPU":
+                self._fall_back()
         try:
             return self._detect(picture, part)
         except _LIBRARY_ERRORS as error:
             raise _failed(error) from None
 
     def _detect(self, picture: RgbPicture, part: Box | None) -> tuple[Detection, ...]:
-        return tuple(
-            _detection(category, hit)
-            for network in self._networks
-            for category, hits in zip(network.model.entry.categories, _look(network, picture, part), strict=True)
-            if category in self._categories
-            for hit in hits[hits[:, 4] >= network.model.entry.thresholds[category].floor]
-        )
+        networks = self._networks
+        looks = [_Look(network, picture, part) for network in networks]
+        try:
+            for look in looks:
+                look.start()
+            return tuple(
+                _detection(category, hit)
+                for network, look in zip(networks, looks, strict=True)
+                for category, hits in zip(network.model.entry.categories, look.hits(), strict=True)
+                if category in self._categories
+                for hit in hits[hits[:, 4] >= network.model.entry.thresholds[category].floor]
+            )
+        finally:
+            for look in looks:
+                look.abandon()
 
     def _choose(self, wanted: str) -> str:
         if wanted == "CPU":
@@ -184,19 +195,19 @@ class OpenVinoDetector:
         try:
             compiled = self._compile(entry.name, files)
             names = {name for output in compiled.outputs for name in output.get_names()}
-            requests = tuple(compiled.create_infer_request() for _ in range(_requests(compiled)))
+            free: SimpleQueue[Any] = SimpleQueue()
+            for _ in range(_requests(compiled)):
+                free.put(compiled.create_infer_request())
         except _LIBRARY_ERRORS as error:
             detail = f"{entry.name}: {type(error).__name__}."
             raise EquipmentError(Reason.MODEL_INVALID, "compile model", detail) from None
         if not names.issuperset(head.outputs):
             detail = f"{entry.name} lacks an output of the head {entry.head}."
             raise EquipmentError(Reason.MODEL_INVALID, "compile model", detail)
-        return _Network(model, files, head, table.rule(), entry.merge.rule(), requests)
+        return _Network(model, files, head, table.rule(), entry.merge.rule(), free)
 
     def _compile(self, name: str, files: NetworkFiles) -> Any:
-        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-        if not self._one_by_one:
-            options = {"PERFORMANCE_HINT": "THROUGHPUT", "PERFORMANCE_HINT_NUM_REQUESTS": _MAX_REQUESTS}
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT", "PERFORMANCE_HINT_NUM_REQUESTS": _MAX_REQUESTS}
         if self._threads and self._device == "CPU":
             options["INFERENCE_NUM_THREADS"] = self._threads
         machine = str(self._core.get_property(self._device, "FULL_DEVICE_NAME"))
@@ -227,56 +238,65 @@ def _detection(category: Category, hit: NDArray[np.float64]) -> Detection:
     return Detection(category, Box(left, top, right, bottom), score)
 
 
-def _look(network: _Network, whole: RgbPicture, part: Box | None) -> tuple[HitArray, ...]:
-    """The merged hits in one picture, or in a part of it, one array for each category of the network."""
-    left, top, right, bottom = (
-        (int(part.left), int(part.top), int(part.right), int(part.bottom))
-        if part is not None
-        else (0, 0, whole.shape[1], whole.shape[0])
-    )
-    picture = whole[top:bottom, left:right]
-    height_px, width_px = picture.shape[:2]
-    found: list[list[HitArray]] = [[] for _ in network.model.entry.categories]
-    for view, maps in _shown(network, picture, (whole.shape[1], whole.shape[0])):
-        for hits, collected in zip(network.head.decode(maps, network.floor), found, strict=True):
-            collected.append(view.to_picture(hits))
-    place = np.array([left, top, left, top, 0.0])
-    return tuple(
-        place + whole_pixels(merge(clip_hits(np.concatenate([NO_HITS, *hits]), width_px, height_px), network.merging))
-        for hits in found
-    )
+class _Look:
+    """One network's way over a picture, or over a part of it: its views, started as requests are free.
 
+    Whoever waits for a request while holding none of this network can't hold up those that he waits for: the networks
+    are taken in the same order by all.
+    """
 
-def _shown(
-    network: _Network, picture: RgbPicture, whole_px: tuple[int, int]
-) -> Iterator[tuple[View, Mapping[str, NDArray[Any]]]]:
-    """Every view of the picture, in the views' order, with raw outputs that hold until the next view is asked for."""
-    height_px, width_px = picture.shape[:2]
-    free, running = deque(network.requests), deque[tuple[View, Any]]()
-    try:
-        for view in views(width_px, height_px, network.rule, whole_px):
-            pixels = _pixels(picture, view, network.model.entry.input)
-            if not free:
-                yield _finished(running, free, network.head)
-            request = free.popleft()
-            request.start_async([pixels])
-            running.append((view, request))
-        while running:
-            yield _finished(running, free, network.head)
-    finally:
-        for _, request in running:
+    def __init__(self, network: _Network, whole: RgbPicture, part: Box | None) -> None:
+        height_px, width_px = whole.shape[:2]
+        self._left, self._top = (int(part.left), int(part.top)) if part is not None else (0, 0)
+        right, bottom = (int(part.right), int(part.bottom)) if part is not None else (width_px, height_px)
+        self._network = network
+        self._picture = whole[self._top : bottom, self._left : right]
+        self._views = views(right - self._left, bottom - self._top, network.rule, (width_px, height_px))
+        self._next = next(self._views, None)
+        self._running: deque[tuple[View, Any]] = deque()
+
+    def start(self) -> None:
+        """Start as many views as there are free requests."""
+        while self._next is not None:
+            try:
+                request = self._network.free.get(block=not self._running)
+            except Empty:
+                return
+            try:
+                request.start_async([_pixels(self._picture, self._next, self._network.model.entry.input)])
+            except BaseException:
+                self._network.free.put(request)
+                raise
+            self._running.append((self._next, request))
+            self._next = next(self._views, None)
+
+    def hits(self) -> tuple[HitArray, ...]:
+        """The merged hits, in pixels of the whole picture, one array for each category of the network."""
+        network = self._network
+        found: list[list[HitArray]] = [[] for _ in network.model.entry.categories]
+        while self._running:
+            view, request = self._running[0]
             request.wait()
+            maps = {name: request.get_tensor(name).data for name in network.head.outputs}
+            for hits, collected in zip(network.head.decode(maps, network.floor), found, strict=True):
+                collected.append(view.to_picture(hits))
+            self._running.popleft()
+            network.free.put(request)
+            self.start()
+        height_px, width_px = self._picture.shape[:2]
+        place = np.array([self._left, self._top, self._left, self._top, 0.0])
+        merged = (
+            merge(clip_hits(np.concatenate([NO_HITS, *hits]), width_px, height_px), network.merging) for hits in found
+        )
+        return tuple(place + whole_pixels(hits) for hits in merged)
 
-
-def _finished(
-    running: deque[tuple[View, Any]], free: deque[Any], head: Head
-) -> tuple[View, Mapping[str, NDArray[Any]]]:
-    view, request = running[0]
-    request.wait()
-    maps = {name: request.get_tensor(name).data for name in head.outputs}
-    running.popleft()
-    free.append(request)
-    return view, maps
+    def abandon(self) -> None:
+        """Give the requests back, whatever became of them."""
+        while self._running:
+            _, request = self._running.popleft()
+            with suppress(*_LIBRARY_ERRORS):
+                request.wait()
+            self._network.free.put(request)
 
 
 def _pixels(picture: RgbPicture, view: View, layout: InputLayout) -> NDArray[np.uint8]:

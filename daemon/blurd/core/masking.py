@@ -21,6 +21,7 @@ Invariants
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,9 @@ from blurd.records import Box, Mask, MaskShape, MaskStyle
 
 Samples = NDArray[np.unsignedinteger[Any]]
 """(height, width) or (height, width, channels), 8 or 16 bits."""
+
+Edges = tuple[int, ...]
+"""Where cells begin and the last one ends, in samples."""
 
 CELLS = 6
 """Cells on the long side of a drawn shape, at most."""
@@ -87,7 +91,7 @@ def draw(
     size = planes.shape
     visible = [mask for mask in masks if _span(drawn_box(mask), step, size) is not None]
     averaged = [mask for mask in visible if mask.style is not MaskStyle.SOLID]
-    grids = [(group, _Grid.over(planes, group, step)) for group in _groups(averaged)]
+    grids = [(group, _Grid.over(planes, group, step)) for group in _groups(tuple(averaged))]
     for group, grid in grids:
         for mask in group:
             grid.paint(planes, mask, step)
@@ -134,8 +138,12 @@ def _touched(start: float, stop: float, size: int) -> tuple[int, int]:
     return max(0, math.floor(min(start, size))), min(size, math.ceil(max(stop, 0.0)))
 
 
-def _groups(masks: Sequence[Mask]) -> list[list[Mask]]:
-    """Masks gathered so that the bounding rectangles of different groups stay a cell's least side apart."""
+@lru_cache(maxsize=4)
+def _groups(masks: tuple[Mask, ...]) -> list[list[Mask]]:
+    """Masks gathered so that the bounding rectangles of different groups stay a cell's least side apart.
+
+    Kept for the next plane of the same frame.
+    """
     remaining = list(masks)
     groups: list[list[Mask]] = []
     boxes = [drawn_box(mask) for mask in remaining]
@@ -166,8 +174,8 @@ def _groups(masks: Sequence[Mask]) -> list[list[Mask]]:
 class _Grid:
     """The cells of one group: `rows` and `columns` are the edges in samples, `means` is (rows, columns, channels)."""
 
-    rows: NDArray[np.intp]
-    columns: NDArray[np.intp]
+    rows: Edges
+    columns: Edges
     means: NDArray[np.float32]
 
     @classmethod
@@ -207,30 +215,34 @@ class _Grid:
                 np.copyto(target, np.rint(values).astype(planes.dtype), where=inside)
 
 
-def _edges(start: int, stop: int, side: float) -> NDArray[np.intp]:
+def _edges(start: int, stop: int, side: float) -> Edges:
     """Edges of as many equal cells as fit with at least `side` samples each; one cell where none fits."""
     count = max(1, math.floor((stop - start) / max(side, 1.0) + 1e-9))
-    return np.rint(np.linspace(start, stop, count + 1)).astype(np.intp)
+    return tuple(round(start + (stop - start) * index / count) for index in range(count + 1))
 
 
-def _means(planes: Samples, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
+def _means(planes: Samples, rows: Edges, columns: Edges) -> NDArray[np.float32]:
     """The mean of each cell, rounded to a whole sample value (exact sums, so equal means give equal bytes)."""
     region = planes[rows[0] : rows[-1], columns[0] : columns[-1]]
-    lines = np.add.reduceat(region, rows[:-1] - rows[0], axis=0, dtype=np.uint64)
-    sums = np.add.reduceat(lines, columns[:-1] - columns[0], axis=1)
+    lines = np.add.reduceat(region, np.subtract(rows[:-1], rows[0]), axis=0, dtype=np.uint64)
+    sums = np.add.reduceat(lines, np.subtract(columns[:-1], columns[0]), axis=1)
     counts = np.outer(np.diff(rows), np.diff(columns)).astype(np.uint64)[:, :, np.newaxis]
     return ((sums + counts // 2) // counts).astype(np.float32)
 
 
-def _weights(edges: NDArray[np.intp], start: int, stop: int, *, smooth: bool) -> NDArray[np.float32]:
-    """How much each cell counts for each of the samples start..stop: (samples, cells), each row adds up to 1."""
+@lru_cache(maxsize=64)
+def _weights(edges: Edges, start: int, stop: int, *, smooth: bool) -> NDArray[np.float32]:
+    """How much each cell counts for each of the samples start..stop: (samples, cells), each row adds up to 1.
+
+    Not to be changed: kept for the next plane, and for the next frame where a mask stays.
+    """
     places = np.arange(start, stop) + 0.5
     samples = np.arange(stop - start)
     weights = np.zeros((stop - start, len(edges) - 1), np.float32)
     if not smooth:
         weights[samples, np.searchsorted(edges, places, side="right") - 1] = 1.0
         return weights
-    centres = (edges[:-1] + edges[1:]) / 2
+    centres = np.add(edges[:-1], edges[1:]) / 2
     at = np.interp(places, centres, np.arange(len(centres)))
     cell = np.floor(at).astype(np.intp)
     share = (at - cell).astype(np.float32)

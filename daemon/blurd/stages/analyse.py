@@ -7,12 +7,17 @@ safe, stands in `core/change`.
 Invariants
 * There is one observation for each frame that the source has, in order, or an error; never one less.
 * What is left out is left out by that rule alone. An observation whose frame was left to its neighbours says so.
-* At most `ChangeRule.most_between` + 1 frames are held.
+* At most four times `ChangeRule.most_between` + 1 frames are held: frames are decoded ahead in a thread of its own, and
+  those between two looks are looked at in another while the next look is under way. Neither changes what the others
+  read; the observations don't depend on who is first.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+from blurd.core.ahead import ahead
 from blurd.core.change import BlockMask, Blocks, ChangeRule, blocks_under, changed, hull, is_cut, regions, unexplained
 from blurd.core.geometry import overlap
 from blurd.core.tables import ObservationTable
@@ -82,26 +87,41 @@ class _Lookout:
     def __init__(self, detector: Detector, start_threshold: Threshold, rule: ChangeRule) -> None:
         self._detector, self._start_threshold, self._rule = detector, start_threshold, rule
         self._known: _Known | None = None
+        self._pending: deque[Future[FrameObservation]] = deque()
         self._known_s = 0.0
         self._whole_s = 0.0
 
     def watch(self, frames: Iterable[Frame]) -> Iterator[FrameObservation]:
-        """One observation for each frame, in order, up to `most_between` frames late."""
+        """One observation for each frame, in order, some frames late."""
         waiting: list[_Seen] = []
+        aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="between")
+        try:
+            for seen in ahead(self._seen(frames), self._rule.most_between):
+                if seen.cut:
+                    self._settle(waiting, aside)
+                    waiting = []
+                    self._known = None
+                waiting.append(seen)
+                if self._is_due(waiting):
+                    self._settle(waiting, aside)
+                    waiting = []
+                yield from self._ready(2 * self._rule.most_between)
+            self._settle(waiting, aside)
+            yield from self._ready(0)
+        finally:
+            aside.shutdown(cancel_futures=True)
+
+    def _seen(self, frames: Iterable[Frame]) -> Iterator[_Seen]:
         previous: Blocks | None = None
         for frame in frames:
             blocks = frame.blocks()
-            seen = _Seen(frame, blocks, previous is not None and is_cut(previous, blocks, self._rule))
+            yield _Seen(frame, blocks, previous is not None and is_cut(previous, blocks, self._rule))
             previous = blocks
-            if seen.cut:
-                yield from self._settle(waiting)
-                waiting = []
-                self._known = None
-            waiting.append(seen)
-            if self._is_due(waiting):
-                yield from self._settle(waiting)
-                waiting = []
-        yield from self._settle(waiting)
+
+    def _ready(self, most: int) -> Iterator[FrameObservation]:
+        """The observations that are there; waits until at most so many are not."""
+        while self._pending and (len(self._pending) > most or self._pending[0].done()):
+            yield self._pending.popleft().result()
 
     def _is_due(self, waiting: Sequence[_Seen]) -> bool:
         newest, rule = waiting[-1], self._rule
@@ -111,16 +131,18 @@ class _Lookout:
             return True
         return not changed(self._known.blocks, newest.blocks, rule).any()
 
-    def _settle(self, waiting: Sequence[_Seen]) -> Iterator[FrameObservation]:
-        """Look at the newest of these frames, then at those of the others that show something of their own."""
+    def _settle(self, waiting: Sequence[_Seen], aside: Executor) -> None:
+        """Look at the newest of these frames, and aside at those of the others that show something of their own."""
         if not waiting:
             return
         *between, newest = waiting
         before = self._known
         after = self._look(newest)
-        for seen in between:
-            yield self._between(seen, before, after) if before is not None else self._alone(seen)
-        yield _observation(newest, after.detections)
+        if before is not None:  # else there is none between: the first frame of a scene is looked at at once
+            self._pending.extend(aside.submit(self._between, seen, before, after) for seen in between)
+        settled: Future[FrameObservation] = Future()
+        settled.set_result(_observation(newest, after.detections))
+        self._pending.append(settled)
         self._known, self._known_s = after, newest.frame.time_s
 
     def _look(self, seen: _Seen) -> _Known:
@@ -147,9 +169,6 @@ class _Lookout:
     def _look_at_all(self, seen: _Seen, picture: RgbPicture | None = None) -> _Known:
         self._whole_s = seen.frame.time_s
         return _Known(seen.blocks, self._detector.detect(seen.frame.rgb() if picture is None else picture))
-
-    def _alone(self, seen: _Seen) -> FrameObservation:
-        return _observation(seen, self._look_at_all(seen).detections)
 
     def _between(self, seen: _Seen, before: _Known, after: _Known) -> FrameObservation:
         """A frame between two that were looked at: left to them, but for what it shows of its own."""

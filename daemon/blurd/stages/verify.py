@@ -18,10 +18,13 @@ Invariant: anything but the last raises; the last is returned, because it can be
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
+from blurd.core.ahead import ahead
 from blurd.core.geometry import overlap
 from blurd.core.masking import covered_share
 from blurd.errors import EquipmentError, InputError, Reason
@@ -37,6 +40,10 @@ SAME_IOU = 0.3
 
 SAMPLE_EVERY_S = 5.0
 MOST_SAMPLES = 400
+AHEAD = 2
+"""Frames of a video that are decoded before they are looked at."""
+LOOKS_AT_ONCE = 2
+"""Frames of a video that are looked at side by side."""
 SAME_DURATION_S = 0.1
 """Containers differ in how they note the last frame's duration."""
 
@@ -72,26 +79,61 @@ def verify(
         raise EquipmentError(Reason.METADATA_LEFT, "verify")
     copy.seek(0)
     observations = expected.observations
-    leaks: dict[int, tuple[Detection, ...]] = {}
+    is_video = source.facts.kind is MediaKind.VIDEO
+    looks = _Looks(expected, look, LOOKS_AT_ONCE if is_video else 1)
     count = 0
     try:
         found = codec.open(copy)
-        for index, frame in enumerate(found.frames()):
+        for index, frame in enumerate(ahead(found.frames(), AHEAD if is_video else 0)):
             count = index + 1
             if count > len(observations) or not source.same_time(observations[index].time_s, frame):
                 raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify")
             if index in expected.proofs:
                 if not source.compare(expected.proofs[index], frame):
                     raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify")
-                masks, in_source = expected.timeline.frames[index], observations[index].detections
-                left = tuple(hit for hit in look(frame.rgb()) if not _is_covered(hit, masks, in_source))
-                leaks |= {index: left} if left else {}
+                looks.begin(index, frame.rgb())
             progress(count / len(observations))
+        leaks = looks.end()
     except InputError as error:
         raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify") from error
+    finally:
+        looks.close()
     if count != len(observations) or not _same(found.facts, source.output_facts):
         raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify")
     return leaks
+
+
+class _Looks:
+    """The second detections, some at once; what they find that no mask covers."""
+
+    def __init__(self, expected: Expected, look: Look, at_once: int) -> None:
+        self._expected, self._look, self._at_once = expected, look, at_once
+        self._lookers = ThreadPoolExecutor(at_once, thread_name_prefix="verify")
+        self._running: deque[tuple[int, Future[Sequence[Detection]]]] = deque()
+        self._leaks: dict[int, tuple[Detection, ...]] = {}
+
+    def begin(self, index: int, picture: RgbPicture) -> None:
+        """Look at a frame of the copy, when there is somebody free to do so."""
+        while len(self._running) >= self._at_once:
+            self._finish()
+        self._running.append((index, self._lookers.submit(self._look, picture)))
+
+    def end(self) -> Leaks:
+        """What all of them found."""
+        while self._running:
+            self._finish()
+        return self._leaks
+
+    def close(self) -> None:
+        """Begin no more."""
+        self._lookers.shutdown(cancel_futures=True)
+
+    def _finish(self) -> None:
+        index, looking = self._running.popleft()
+        masks, in_source = self._expected.timeline.frames[index], self._expected.observations[index].detections
+        left = tuple(hit for hit in looking.result() if not _is_covered(hit, masks, in_source))
+        if left:
+            self._leaks[index] = left
 
 
 def samples(observations: Sequence[FrameObservation], kind: MediaKind) -> frozenset[int]:
