@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from blurd import __version__
-from blurd.adapters.host import end_with_parent
+from blurd.adapters.host import end_with_parent, return_memory_early
 from blurd.adapters.log import EventLog
 from blurd.adapters.store import SqliteJobStore
 from blurd.config import DEFAULT_PATH, Policy, Settings, load_settings
@@ -150,6 +150,7 @@ def _watch(options: argparse.Namespace) -> int:
 def _work(options: argparse.Namespace) -> int:
     from blurd.work import work  # noqa: PLC0415
 
+    return_memory_early()
     return _process(options, Part.WORK, work)
 
 
@@ -173,6 +174,7 @@ def _process(options: argparse.Namespace, part: Part, serve: Callable[[Settings,
 def _blur(options: argparse.Namespace) -> int:
     from blurd.once import blur  # noqa: PLC0415
 
+    return_memory_early()
     settings, policy = _settings_without_folders(options)
     changes = {"mask": policy.mask.model_copy(update={"style": options.style})} if options.style else {}
     if options.classes:

@@ -88,6 +88,8 @@ def treat(
         frames = source.facts.frames
         detector = detectors[source.facts.kind]
         observations = analyse(source, detector, rules.start_threshold, _part(progress, 0.0, 0.5))
+        if source.facts.kind is MediaKind.VIDEO:
+            detector.rest()  # the encoder needs memory too
     with watch.stage("plan"):
         canvas = _canvas(source)
         observations = without_clear(observations, zones, canvas)

@@ -59,6 +59,9 @@ class Detector(Thresholds, Protocol):
         Raises `EquipmentError(DETECTOR_FAILED)` when inference fails.
         """
 
+    def rest(self) -> None:
+        """Give back memory that detection alone needs; called while none is under way. The next takes it anew."""
+
 
 class Frame(Protocol):
     """One decoded frame of a source, upright or not, in whatever pixel layout the decoder gives."""

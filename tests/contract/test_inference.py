@@ -1,7 +1,9 @@
 """The detector: a real network on a real face, on every shape of picture, and on devices that fail."""
 
 import dataclasses
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -369,6 +371,43 @@ def test_a_gpu_that_fails_over_a_picture_is_replaced_and_the_picture_is_not_lost
     photo = astronaut(0.2)
     assert built.detect(photo) == detector.detect(photo)
     assert (built.device, built.degraded) == ("CPU", True)
+
+
+def test_several_threads_share_a_detector() -> None:
+    """More of them than there are requests, over parts of several sizes: each gets what it would get alone."""
+    built = build(categories=frozenset(Category), profile="balanced")
+    pictures = [astronaut(scale) for scale in (0.3, 0.6, 1.0, 1.7)]
+    parts = [None, Box(10, 10, 138, 138), Box(0, 0, 140, 120)]
+    asked = [(picture, part) for picture in pictures for part in parts]
+    alone = [built.detect(*question) for question in asked]
+    with ThreadPoolExecutor(6) as threads:
+        assert list(threads.map(lambda question: built.detect(*question), asked)) == alone
+
+
+def test_threads_that_see_a_gpu_fail_are_all_served(
+    monkeypatch: pytest.MonkeyPatch, detector: OpenVinoDetector
+) -> None:
+    monkeypatch.setattr(openvino, "Core", lambda: Machine("CPU", "GPU", broken="inference"))
+    built, photo = build(device="AUTO"), astronaut(0.2)
+    expected = detector.detect(photo)
+    with ThreadPoolExecutor(4) as threads:
+        assert all(found == expected for found in threads.map(lambda _: built.detect(photo), range(8)))
+    assert (built.device, built.degraded) == ("CPU", True)
+
+
+def test_a_detector_that_rested_finds_the_same_and_held_less_meanwhile() -> None:
+    built = build(profile="balanced")
+    photo = astronaut(1.7)
+    before = built.detect(photo)
+    busy = _resident_mebibytes()
+    built.rest()
+    assert _resident_mebibytes() < busy - 50
+    assert built.detect(photo) == before
+
+
+def _resident_mebibytes() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
 def test_a_cpu_that_fails_is_an_error_without_the_library_s_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,9 @@ class RedFinder:
     def start_threshold(self, category: Category) -> float:
         return RULES.start_threshold(category)
 
+    def rest(self) -> None:
+        pass
+
     def detect(self, picture: RgbPicture, part: Box | None = None) -> tuple[Detection, ...]:
         if part is not None:
             left, top = int(part.left), int(part.top)

@@ -36,6 +36,9 @@ class RedDetector:
         assert category in self.categories
         return 0.5
 
+    def rest(self) -> None:
+        pass
+
     def detect(self, picture: RgbPicture, part: Box | None = None) -> tuple[Detection, ...]:  # noqa: ARG002
         red = (picture[:, :, 0] > 150) & (picture[:, :, 2] < 100)
         if red.sum() < SIDE * SIDE // 2:

@@ -36,6 +36,9 @@ class Scripted:
     def start_threshold(self, category: Category) -> float:
         return RULES.start_threshold(category)
 
+    def rest(self) -> None:
+        pass
+
     def detect(self, picture: RgbPicture, part: Box | None = None) -> tuple[Detection, ...]:  # noqa: ARG002
         self.calls += 1
         return self._script(self.calls, picture)

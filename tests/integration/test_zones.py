@@ -41,6 +41,9 @@ class Constant:
     def start_threshold(self, category: Category) -> float:
         return RULES.start_threshold(category)
 
+    def rest(self) -> None:
+        pass
+
     def detect(self, _picture: RgbPicture, part: Box | None = None) -> tuple[Detection, ...]:  # noqa: ARG002
         return self._hits
 

@@ -14,6 +14,7 @@ class is named.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ from blurd.records import Box, Category, Detection, RgbPicture
 
 _MAX_REQUESTS: Final = 4
 """Views in flight at once, at most: each needs about 200 MiB for a view of 1280 x 1280 pixels."""
+_KERNELS_KEPT: Final = 500
+"""Compiled kernels that are kept for sizes of views that come again; some 60 and 4 MiB for each size and network."""
 _LIBRARY_ERRORS: Final = (RuntimeError, ValueError, TypeError, cv2.error)
 """What OpenVINO and OpenCV raise. A lack of memory is none of them and goes through."""
 
@@ -49,6 +52,7 @@ class _Network:
     head: Head
     rule: ViewRule
     merging: MergeRule
+    compiled: Any
     free: SimpleQueue[Any]
     """Requests that nobody uses."""
 
@@ -131,21 +135,27 @@ class OpenVinoDetector:
 
         Raises `EquipmentError(DETECTOR_FAILED)`.
         """
+        networks = self._networks
         try:
-            return self._detect(picture, part)
+            return self._detect(networks, picture, part)
         except _LIBRARY_ERRORS as error:
-            if self._device == "CPU":
-                raise _failed(error) from None
+            failure = _failed(error)
         with self._falling_back:
-            if self._device != "CPU":
+            if self._networks is networks:  # else another thread has met the failure before
+                if self._device == "CPU":
+                    raise failure from None
                 self._fall_back()
         try:
-            return self._detect(picture, part)
+            return self._detect(self._networks, picture, part)
         except _LIBRARY_ERRORS as error:
             raise _failed(error) from None
 
-    def _detect(self, picture: RgbPicture, part: Box | None) -> tuple[Detection, ...]:
-        networks = self._networks
+    def rest(self) -> None:
+        """Give back what only inference needs, kernels and intermediate results, while there is none."""
+        for network in self._networks:
+            network.compiled.release_memory()
+
+    def _detect(self, networks: Sequence[_Network], picture: RgbPicture, part: Box | None) -> tuple[Detection, ...]:
         looks = [_Look(network, picture, part) for network in networks]
         try:
             for look in looks:
@@ -204,10 +214,12 @@ class OpenVinoDetector:
         if not names.issuperset(head.outputs):
             detail = f"{entry.name} lacks an output of the head {entry.head}."
             raise EquipmentError(Reason.MODEL_INVALID, "compile model", detail)
-        return _Network(model, files, head, table.rule(), entry.merge.rule(), free)
+        return _Network(model, files, head, table.rule(), entry.merge.rule(), compiled, free)
 
     def _compile(self, name: str, files: NetworkFiles) -> Any:
         options: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT", "PERFORMANCE_HINT_NUM_REQUESTS": _MAX_REQUESTS}
+        if self._device == "CPU":
+            options["CPU_RUNTIME_CACHE_CAPACITY"] = _KERNELS_KEPT
         if self._threads and self._device == "CPU":
             options["INFERENCE_NUM_THREADS"] = self._threads
         machine = str(self._core.get_property(self._device, "FULL_DEVICE_NAME"))

@@ -1,7 +1,7 @@
 """Making things before they are asked for, in a thread of their own, so that two passes' work goes on side by side."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 _END: Final = object()
 
 
-def ahead(items: Iterable[T], most: int) -> Iterator[T]:
+def ahead(items: Iterable[T], most: int) -> Generator[T]:
     """The items in their order, up to `most` of them made before they are asked for.
 
     An error in making one is raised where that one would have come. Nothing goes on once this iterator is closed. With
