@@ -198,19 +198,19 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def test_regions_belong_to_their_file_and_are_no_file_themselves(bench: Bench) -> None:
-    bench.write("a.txt", b"medium")
-    path = bench.write("a.txt.regions.json", SOUND)
+    bench.write("a.jpg", b"medium")
+    path = bench.write("a.jpg.regions.json", SOUND)
     bench.write("orphan.mp4.regions.json", SOUND)
     (found,) = bench.settled()
-    assert (found.path, found.refusal, found.regions) == ("a.txt", None, stamp_of(path.stat()))
+    assert (found.path, found.refusal, found.regions) == ("a.jpg", None, stamp_of(path.stat()))
     assert bench.scan(600.0) == []
     assert bench.settler.settling == 0
 
 
 def test_regions_that_arrive_change_or_go_queue_the_file_anew(bench: Bench) -> None:
-    bench.write("a.txt", b"medium")
+    bench.write("a.jpg", b"medium")
     assert len(bench.settled()) == 1
-    path = bench.write("a.txt.regions.json", SOUND)
+    path = bench.write("a.jpg.regions.json", SOUND)
     assert [file.regions is None for file in bench.settled()] == [False]
     path.write_bytes(OTHER)
     assert len(bench.settled()) == 1
@@ -222,19 +222,19 @@ def test_regions_that_arrive_change_or_go_queue_the_file_anew(bench: Bench) -> N
 
 def test_regions_settle_with_their_file(bench: Bench) -> None:
     """A change of the regions begins the wait anew; so does their arrival."""
-    bench.write("a.txt", b"medium")
+    bench.write("a.jpg", b"medium")
     bench.scan()
-    bench.write("a.txt.regions.json", SOUND)
+    bench.write("a.jpg.regions.json", SOUND)
     assert bench.scan(4.0) == []
-    bench.write("a.txt.regions.json", OTHER)
+    bench.write("a.jpg.regions.json", OTHER)
     assert bench.scan(4.0) == []
     assert bench.scan(4.0) == []
     assert len(bench.scan(1.0)) == 1
 
 
 def test_s01_regions_that_are_being_written_are_waited_for(bench: Bench) -> None:
-    bench.write("a.txt", b"medium")
-    with (bench.root / "a.txt.regions.json").open("wb") as writer:
+    bench.write("a.jpg", b"medium")
+    with (bench.root / "a.jpg.regions.json").open("wb") as writer:
         writer.write(SOUND)
         writer.flush()
         assert bench.settled() == []
@@ -244,8 +244,8 @@ def test_s01_regions_that_are_being_written_are_waited_for(bench: Bench) -> None
 
 @pytest.mark.parametrize("content", [b"", SOUND[:-1], b'{"regions": ['])
 def test_s05_regions_that_stay_cut_off_reject_the_file_in_the_end(bench: Bench, content: bytes) -> None:
-    bench.write("a.txt", b"medium")
-    path = bench.write("a.txt.regions.json", content)
+    bench.write("a.jpg", b"medium")
+    path = bench.write("a.jpg.regions.json", content)
     assert bench.settled() == []
     assert [file.refusal for file in bench.scan(600.0)] == [Reason.REGIONS_INVALID]
     path.write_bytes(SOUND)
@@ -253,23 +253,23 @@ def test_s05_regions_that_stay_cut_off_reject_the_file_in_the_end(bench: Bench, 
 
 
 def test_a_hint_at_regions_looks_at_their_file(bench: Bench) -> None:
-    bench.write("a.txt", b"medium")
-    bench.write("a.txt.regions.json", SOUND)
+    bench.write("a.jpg", b"medium")
+    bench.write("a.jpg.regions.json", SOUND)
     with InboundFolder(bench.root) as inbound:
-        assert list(bench.settler.look_at(inbound, ["a.txt.regions.json"], 0.0)) == []
-        assert [file.path for file in bench.settler.look_at(inbound, ["a.txt.regions.json"], 5.0)] == ["a.txt"]
-        assert list(bench.settler.look_at(inbound, ["b.txt.regions.json"], 9.0)) == []
+        assert list(bench.settler.look_at(inbound, ["a.jpg.regions.json"], 0.0)) == []
+        assert [file.path for file in bench.settler.look_at(inbound, ["a.jpg.regions.json"], 5.0)] == ["a.jpg"]
+        assert list(bench.settler.look_at(inbound, ["b.jpg.regions.json"], 9.0)) == []
 
 
 def test_a_folder_that_requires_regions_holds_files_until_theirs_are_there(tmp_path: Path) -> None:
     bench = Bench(tmp_path, required=True)
-    bench.write("a.txt", b"medium")
-    gone = bench.write("b.txt", b"medium")
+    bench.write("a.jpg", b"medium")
+    gone = bench.write("b.jpg", b"medium")
     assert bench.settled() == []
     assert (bench.settler.awaiting_regions, bench.settler.settling) == (2, 0)
-    bench.write("a.txt.regions.json", b'{"regions": []}')
+    bench.write("a.jpg.regions.json", b'{"regions": []}')
     gone.unlink()
-    assert [file.path for file in bench.settled()] == ["a.txt"]
+    assert [file.path for file in bench.settled()] == ["a.jpg"]
     assert (bench.settler.awaiting_regions, bench.settler.settling) == (0, 0)
     bench.store.close()
 

@@ -1,31 +1,74 @@
-"""Long lists of observations and of masks, kept as numbers: an hour of video in some tens of MiB. Pure.
+"""Long lists of observations and of masks, kept packed: an hour of video in some tens of MiB. Pure.
 
 Invariants
 * A table is a sequence: what was appended comes back equal, at the same index.
 * Appending is the only change; a table that is read is not appended to any more.
+* Frames are packed in blocks; a few blocks that were read last are kept unpacked, for who goes forwards or backwards.
 """
 
+import zlib
 from array import array
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import overload
+from typing import Final, overload
 
 from blurd.records import Box, Category, Detection, FrameObservation, Mask, MaskShape, MaskStyle
 
+_FRAMES_A_BLOCK: Final = 128
+_BLOCKS_UNPACKED: Final = 4
 _CATEGORIES = tuple(Category)
-_SHAPES = tuple(MaskShape)
-_STYLES = tuple(MaskStyle)
+_KINDS = tuple((shape, style) for shape in MaskShape for style in MaskStyle)
 _CUT, _ANALYSED = 1, 2
 
 
+class _Rows:
+    """Byte strings in packed blocks."""
+
+    def __init__(self) -> None:
+        self._blocks: list[bytes] = []
+        self._open: list[bytes] = []
+        self._unpacked: OrderedDict[int, list[bytes]] = OrderedDict()
+
+    def append(self, row: bytes) -> None:
+        self._open.append(row)
+        if len(self._open) == _FRAMES_A_BLOCK:
+            lengths = array("I", map(len, self._open))
+            self._blocks.append(zlib.compress(lengths.tobytes() + b"".join(self._open), 1))
+            self._open = []
+
+    def __len__(self) -> int:
+        return _FRAMES_A_BLOCK * len(self._blocks) + len(self._open)
+
+    def __getitem__(self, index: int) -> bytes:
+        block, place = divmod(index, _FRAMES_A_BLOCK)
+        if block == len(self._blocks):
+            return self._open[place]
+        if block not in self._unpacked:
+            self._unpacked[block] = _unpacked(self._blocks[block])
+            if len(self._unpacked) > _BLOCKS_UNPACKED:
+                self._unpacked.popitem(last=False)
+        return self._unpacked[block][place]
+
+
+def _unpacked(block: bytes) -> list[bytes]:
+    content = zlib.decompress(block)
+    lengths = array("I")
+    start = lengths.itemsize * _FRAMES_A_BLOCK
+    lengths.frombytes(content[:start])
+    rows = []
+    for length in lengths:
+        rows.append(content[start : start + length])
+        start += length
+    return rows
+
+
 class ObservationTable(Sequence[FrameObservation]):
-    """One observation for each frame: 13 bytes a frame and 41 a detection."""
+    """One observation for each frame."""
 
     def __init__(self, observations: Iterable[FrameObservation] = ()) -> None:
         self._times = array("d")
         self._flags = array("B")
-        self._ends = array("I")
-        self._categories = array("B")
-        self._numbers = array("d")
+        self._rows = _Rows()
         for observation in observations:
             self.append(observation)
 
@@ -35,11 +78,12 @@ class ObservationTable(Sequence[FrameObservation]):
             raise ValueError("observations are appended in the order of their frames")
         self._times.append(observation.time_s)
         self._flags.append(_CUT * observation.cut | _ANALYSED * observation.analysed)
+        numbers, categories = array("d"), bytearray()
         for detection in observation.detections:
             box = detection.box
-            self._categories.append(_CATEGORIES.index(detection.category))
-            self._numbers.extend((box.left, box.top, box.right, box.bottom, detection.score))
-        self._ends.append(len(self._categories))
+            categories.append(_CATEGORIES.index(detection.category))
+            numbers.extend((box.left, box.top, box.right, box.bottom, detection.score))
+        self._rows.append(numbers.tobytes() + categories)
 
     def time_s(self, index: int) -> float:
         """The time of one frame."""
@@ -57,42 +101,46 @@ class ObservationTable(Sequence[FrameObservation]):
             return tuple(self[place] for place in range(*index.indices(len(self))))
         place = _place(index, len(self))
         flags = self._flags[place]
-        detections = tuple(self._detection(row) for row in _rows(self._ends, place))
+        detections = tuple(_detections(self._rows[place]))
         return FrameObservation(place, self._times[place], detections, bool(flags & _CUT), bool(flags & _ANALYSED))
 
     def __iter__(self) -> Iterator[FrameObservation]:
         return (self[index] for index in range(len(self)))
 
-    def _detection(self, row: int) -> Detection:
-        left, top, right, bottom, score = self._numbers[5 * row : 5 * row + 5]
-        return Detection(_CATEGORIES[self._categories[row]], Box(left, top, right, bottom), score)
+
+def _detections(row: bytes) -> Iterator[Detection]:
+    numbers = array("d")
+    count = len(row) // (5 * numbers.itemsize + 1)
+    numbers.frombytes(row[:-count] if count else b"")
+    for number, category in enumerate(row[len(row) - count :]):
+        left, top, right, bottom, score = numbers[5 * number : 5 * number + 5]
+        yield Detection(_CATEGORIES[category], Box(left, top, right, bottom), score)
 
 
 class MaskTable(Sequence[tuple[Mask, ...]]):
-    """The masks of each frame: 4 bytes a frame and 34 a mask. A polygon is kept once, however often it comes back."""
+    """The masks of each frame. A polygon is kept once, however often it comes back."""
 
     def __init__(self, frames: Iterable[Sequence[Mask]] = ()) -> None:
         self._polygons: dict[Mask, int] = {}
         self._polygon_masks: list[Mask] = []
-        self._ends = array("I")
-        self._kinds = array("B")
-        self._numbers = array("d")
+        self._rows = _Rows()
         for masks in frames:
             self.append(masks)
 
     def append(self, masks: Sequence[Mask]) -> None:
         """Add the next frame's masks."""
+        numbers, kinds = array("d"), bytearray()
         for mask in masks:
             box = mask.box
-            self._kinds.extend((_SHAPES.index(mask.shape), _STYLES.index(mask.style)))
+            kinds.append(_KINDS.index((mask.shape, mask.style)))
             if mask.points:
-                self._numbers.extend((self._polygon_number(mask), 0.0, 0.0, 0.0))
+                numbers.extend((self._polygon_number(mask), 0.0, 0.0, 0.0))
             else:
-                self._numbers.extend((box.left, box.top, box.right, box.bottom))
-        self._ends.append(len(self._kinds) // 2)
+                numbers.extend((box.left, box.top, box.right, box.bottom))
+        self._rows.append(numbers.tobytes() + kinds)
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self._rows)
 
     @overload
     def __getitem__(self, index: int) -> tuple[Mask, ...]: ...
@@ -101,7 +149,7 @@ class MaskTable(Sequence[tuple[Mask, ...]]):
     def __getitem__(self, index: int | slice) -> tuple[Mask, ...] | Sequence[tuple[Mask, ...]]:
         if isinstance(index, slice):
             return tuple(self[place] for place in range(*index.indices(len(self))))
-        return tuple(self._mask(row) for row in _rows(self._ends, _place(index, len(self))))
+        return tuple(self._masks(self._rows[_place(index, len(self))]))
 
     def __iter__(self) -> Iterator[tuple[Mask, ...]]:
         return (self[index] for index in range(len(self)))
@@ -112,12 +160,17 @@ class MaskTable(Sequence[tuple[Mask, ...]]):
             self._polygon_masks.append(mask)
         return number
 
-    def _mask(self, row: int) -> Mask:
-        left, top, right, bottom = self._numbers[4 * row : 4 * row + 4]
-        shape, style = self._kinds[2 * row : 2 * row + 2]
-        if _SHAPES[shape] is MaskShape.POLYGON:
-            return self._polygon_masks[int(left)]
-        return Mask(Box(left, top, right, bottom), _SHAPES[shape], _STYLES[style])
+    def _masks(self, row: bytes) -> Iterator[Mask]:
+        numbers = array("d")
+        count = len(row) // (4 * numbers.itemsize + 1)
+        numbers.frombytes(row[:-count] if count else b"")
+        for number, kind in enumerate(row[len(row) - count :]):
+            left, top, right, bottom = numbers[4 * number : 4 * number + 4]
+            shape, style = _KINDS[kind]
+            if shape is MaskShape.POLYGON:
+                yield self._polygon_masks[int(left)]
+            else:
+                yield Mask(Box(left, top, right, bottom), shape, style)
 
 
 def _place(index: int, length: int) -> int:
@@ -125,7 +178,3 @@ def _place(index: int, length: int) -> int:
     if not 0 <= place < length:
         raise IndexError(index)
     return place
-
-
-def _rows(ends: "array[int]", place: int) -> range:
-    return range(ends[place - 1] if place else 0, ends[place])
