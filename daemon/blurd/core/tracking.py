@@ -21,7 +21,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from blurd.core.geometry import BoxArray, areas
 from blurd.records import Category, FrameObservation
@@ -274,6 +273,8 @@ class _Follower:
         most = self._rule.most_area_ratio
         possible = (overlap >= self._rule.least_overlap) & (ratio <= most) & (ratio * most >= 1.0)
         cost = np.where(possible, 2.0 - overlap - plain, _FORBIDDEN)
+        from scipy.optimize import linear_sum_assignment  # noqa: PLC0415  a third of a second that photos need not wait
+
         first, second = linear_sum_assignment(cost)
         paired = possible[first, second]
         return free[first[paired]], rows[second[paired]]
