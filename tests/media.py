@@ -76,6 +76,11 @@ def small(channels: int = 3, bits: int = 8, width: int = 90, height: int = 70) -
     return made
 
 
+def rough(pixels: Any) -> float:
+    """Detail in a piece of a picture: mean step between neighbouring pixels."""
+    return float(np.abs(np.diff(np.asarray(pixels, np.float32), axis=0)).mean())
+
+
 def saved(image: Image.Image | Pixels, form: str, **options: Any) -> bytes:
     """A picture written by Pillow."""
     if not isinstance(image, Image.Image):

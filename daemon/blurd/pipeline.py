@@ -88,8 +88,6 @@ def treat(
         frames = source.facts.frames
         detector = detectors[source.facts.kind]
         observations = analyse(source, detector, rules.start_threshold, _part(progress, 0.0, 0.5))
-        if source.facts.kind is MediaKind.VIDEO:
-            detector.rest()  # the encoder needs memory too
     with watch.stage("plan"):
         canvas = _canvas(source)
         observations = without_clear(observations, zones, canvas)
@@ -102,6 +100,8 @@ def treat(
         return tuple(hit for hit in hits if not is_clear(hit, zones, size_px))
 
     for renders in range(1, MAX_RENDERS + 1):
+        if source.facts.kind is MediaKind.VIDEO:
+            detector.rest()  # the encoder needs memory too
         target.seek(0)
         target.truncate()
         drawn = with_zones(timeline, observations, zones, canvas, rules.style)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from appliance import Appliance, settings_text
 from blurd.adapters.files import stamp_of
-from media import astronaut
+from media import astronaut, rough
 
 TELLING = "B-AB 1234 Erika Mustermann"
 
@@ -52,11 +52,6 @@ def decode(path: Path) -> Image.Image:
     with Image.open(path) as picture:
         picture.load()
         return picture.copy()
-
-
-def rough(pixels: Any) -> float:
-    """Detail in a piece of a picture: mean step between neighbouring pixels."""
-    return float(np.abs(np.diff(np.asarray(pixels, np.float32), axis=0)).mean())
 
 
 def test_a_photo_comes_out_with_its_faces_blurred(appliance: Appliance) -> None:

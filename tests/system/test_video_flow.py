@@ -14,7 +14,7 @@ import pytest
 from appliance import Appliance
 from blurd.records import Category
 from clips import Look, Truth, render
-from media import Pixels
+from media import Pixels, rough
 from variants import variant
 from videos import Form, write_clip
 
@@ -38,10 +38,6 @@ def frames_of(path: Path) -> list[Pixels]:
 def streams_of(path: Path) -> list[str]:
     with av.open(str(path)) as container:
         return [stream.type for stream in container.streams]
-
-
-def detail(pixels: Any) -> float:
-    return float(np.abs(np.diff(np.asarray(pixels, np.float32), axis=0)).mean())
 
 
 def receipts(made: Appliance) -> list[dict[str, Any]]:
@@ -93,7 +89,7 @@ def test_a_recorders_export_comes_out_file_by_file_and_nothing_else_does(tmp_pat
             if truth.category is Category.FACE and truth.visible > 0.9:
                 box = truth.box
                 part = np.s_[int(box.top) : int(box.bottom), int(box.left) : int(box.right)]
-                assert detail(copy[part]) < 0.5 * detail(picture[part])
+                assert rough(copy[part]) < 0.5 * rough(picture[part])
                 seen += 1
     assert seen >= 15
 

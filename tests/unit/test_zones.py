@@ -1,5 +1,6 @@
 """Zones and regions: where and when they are masked, what they leave clear, and how little they cost."""
 
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -138,9 +139,13 @@ def test_zones_of_a_long_video_cost_nothing_a_frame() -> None:
 def test_a_table_keeps_a_polygon_once() -> None:
     """Of masks that were joined and kept, too."""
     polygon = Mask.polygon(((0.0, 0.0), (5.0, 0.0), (0.0, 5.0)), STYLE)
-    table = MaskTable([(TRACKED, Mask.polygon(tuple(polygon.points), STYLE)) for _ in range(1000)])
+    tracemalloc.start()
+    table = MaskTable((TRACKED, Mask.polygon(tuple(polygon.points), STYLE)) for _ in range(1000))
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     assert list(table) == [(TRACKED, polygon)] * 1000
     assert table[0][1] is table[999][1]
+    assert used < 1000 * 2 * 4 * 8 * 1.3
 
 
 @pytest.mark.parametrize(("right", "clear"), [(100.0, True), (102.0, True), (103.0, False), (140.0, False)])

@@ -259,11 +259,12 @@ class _Look:
 
     def __init__(self, network: _Network, whole: RgbPicture, part: Box | None) -> None:
         height_px, width_px = whole.shape[:2]
-        self._left, self._top = (int(part.left), int(part.top)) if part is not None else (0, 0)
-        right, bottom = (int(part.right), int(part.bottom)) if part is not None else (width_px, height_px)
+        shown = Box(0, 0, width_px, height_px) if part is None else part
+        self._left, self._top = int(shown.left), int(shown.top)
         self._network = network
-        self._picture = whole[self._top : bottom, self._left : right]
-        self._views = views(right - self._left, bottom - self._top, network.rule, (width_px, height_px))
+        self._picture = whole[self._top : int(shown.bottom), self._left : int(shown.right)]
+        rows, columns = self._picture.shape[:2]
+        self._views = views(columns, rows, network.rule, (width_px, height_px))
         self._next = next(self._views, None)
         self._running: deque[tuple[View, Any]] = deque()
 

@@ -62,6 +62,15 @@ def _unpacked(block: bytes) -> list[bytes]:
     return rows
 
 
+def _coded(row: bytes, width: int) -> Iterator[tuple[int, "array[float]"]]:
+    """The codes that end a row, each with its `width` of the numbers that begin it."""
+    numbers = array("d")
+    codes_start = len(row) - len(row) // (width * numbers.itemsize + 1)
+    numbers.frombytes(row[:codes_start])
+    for place, code in enumerate(row[codes_start:]):
+        yield code, numbers[width * place : width * (place + 1)]
+
+
 class ObservationTable(Sequence[FrameObservation]):
     """One observation for each frame."""
 
@@ -101,20 +110,14 @@ class ObservationTable(Sequence[FrameObservation]):
             return tuple(self[place] for place in range(*index.indices(len(self))))
         place = _place(index, len(self))
         flags = self._flags[place]
-        detections = tuple(_detections(self._rows[place]))
+        detections = tuple(
+            Detection(_CATEGORIES[category], Box(left, top, right, bottom), score)
+            for category, (left, top, right, bottom, score) in _coded(self._rows[place], 5)
+        )
         return FrameObservation(place, self._times[place], detections, bool(flags & _CUT), bool(flags & _ANALYSED))
 
     def __iter__(self) -> Iterator[FrameObservation]:
         return (self[index] for index in range(len(self)))
-
-
-def _detections(row: bytes) -> Iterator[Detection]:
-    numbers = array("d")
-    count = len(row) // (5 * numbers.itemsize + 1)
-    numbers.frombytes(row[:-count] if count else b"")
-    for number, category in enumerate(row[len(row) - count :]):
-        left, top, right, bottom, score = numbers[5 * number : 5 * number + 5]
-        yield Detection(_CATEGORIES[category], Box(left, top, right, bottom), score)
 
 
 class MaskTable(Sequence[tuple[Mask, ...]]):
@@ -161,11 +164,7 @@ class MaskTable(Sequence[tuple[Mask, ...]]):
         return number
 
     def _masks(self, row: bytes) -> Iterator[Mask]:
-        numbers = array("d")
-        count = len(row) // (4 * numbers.itemsize + 1)
-        numbers.frombytes(row[:-count] if count else b"")
-        for number, kind in enumerate(row[len(row) - count :]):
-            left, top, right, bottom = numbers[4 * number : 4 * number + 4]
+        for kind, (left, top, right, bottom) in _coded(row, 4):
             shape, style = _KINDS[kind]
             if shape is MaskShape.POLYGON:
                 yield self._polygon_masks[int(left)]
