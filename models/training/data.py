@@ -36,16 +36,23 @@ SMALLEST_PASTED_PX: Final = 15.0
 VISIBLE_SHARE: Final = 0.45
 """A plate that the crop's edge cuts counts while this share of it is left; else it is ignored."""
 
+HARD_SHARE: Final = 0.12
+"""How many crops show something that looks like a plate and is none."""
+
 Boxes = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
 
 @dataclass
 class Sample:
-    """An image [S, S, 3] BGR with plates [n, 4] and regions to ignore [m, 4], px."""
+    """An image [S, S, 3] BGR with plates [n, 4] and regions to ignore [m, 4], px.
+
+    `trust` [n] says how much each plate's box teaches about edges.
+    """
 
     pixels: Pixels
     plates: list[list[float]]
+    trust: list[float]
     ignored: list[list[float]]
     small_px: float
 
@@ -81,17 +88,20 @@ class SampleMaker:
         self.random = np.random.default_rng(seed)
         weights = np.array([0.45 if scenes[number].source == "romania" else 1.0 for number in numbers])
         self._weights = weights / weights.sum()
+        with_hard = sum(self._weights[place] for place, number in enumerate(numbers) if len(scenes[number].hard))
+        self._hard_weight = 1.0 / max(with_hard, HARD_SHARE)
 
     def sample(self, side: int) -> Sample:
         """One sample; a fifth are four smaller crops side by side, which brings many small plates."""
         if self.random.random() < 0.2:
             half = side // 2
-            result = Sample(np.empty((side, side, 3), np.uint8), [], [], 0.0)
+            result = Sample(np.empty((side, side, 3), np.uint8), [], [], [], 0.0)
             for x, y in ((0, 0), (half, 0), (0, half), (half, half)):
                 part = self._crop(half, wide_limit_px=half * 0.55)
                 result.pixels[y : y + half, x : x + half] = part.pixels
                 for source, target in ((part.plates, result.plates), (part.ignored, result.ignored)):
                     target.extend([box[0] + x, box[1] + y, box[2] + x, box[3] + y] for box in source)
+                result.trust.extend(part.trust)
                 result.small_px = max(result.small_px, part.small_px)
         else:
             result = self._crop(side, wide_limit_px=side * 0.9)
@@ -103,8 +113,9 @@ class SampleMaker:
         number = int(random.choice(self._numbers, p=self._weights))
         scene, image = self._scenes[number], self._pixels.image(number)
         height, width = image.shape[:2]
-        if len(scene.boxes) and random.random() < 0.85:
-            anchor = scene.boxes[random.integers(len(scene.boxes))]
+        anchors = scene.hard if len(scene.hard) and random.random() < HARD_SHARE * self._hard_weight else scene.boxes
+        if len(anchors) and random.random() < 0.85:
+            anchor = anchors[random.integers(len(anchors))]
             plate_width = max(float(anchor[2] - anchor[0]), 4.0)
             wanted = math.exp(random.uniform(math.log(11), math.log(wide_limit_px)))
             scale = min(wanted / plate_width, 1.7 if plate_width < 60 else 2.5)
@@ -125,8 +136,12 @@ class SampleMaker:
         else:
             pixels = sharpness_safe_warp(image, matrix, side, scale, fill)
         unlabelled = UNLABELLED_BELOW_PX * scale if scene.source == "openimages" else 8.0
-        sample = Sample(pixels, [], [], max(unlabelled, 8.0))
-        self._place_boxes(sample, scene.boxes, matrix, side)
+        sample = Sample(pixels, [], [], [], max(unlabelled, 8.0))
+        for box in scene.ignored:
+            left, top, right, bottom = (float(np.clip(value, 0, side)) for value in map_box(matrix, box))
+            if left < right and top < bottom:
+                sample.ignored.append([left, top, right, bottom])
+        self._place_boxes(sample, scene, matrix, side)
         self._paste(sample, side, wide_limit_px)
         return sample
 
@@ -156,18 +171,22 @@ class SampleMaker:
         to_middle[:2, 2], back[:2, 2] = -side / 2, side / 2
         return back @ slant @ to_middle @ result
 
-    def _place_boxes(self, sample: Sample, boxes: Boxes, matrix: NDArray[np.float64], side: int) -> None:
-        for box in boxes:
+    def _place_boxes(self, sample: Sample, scene: Scene, matrix: NDArray[np.float64], side: int) -> None:
+        for box in scene.boxes:
             mapped = map_box(matrix, box)
             clipped = [float(np.clip(value, 0, side)) for value in mapped]
             if clipped[2] - clipped[0] < 1 or clipped[3] - clipped[1] < 1:
                 continue
             whole = (mapped[2] - mapped[0]) * (mapped[3] - mapped[1])
             visible = (clipped[2] - clipped[0]) * (clipped[3] - clipped[1]) / max(whole, 1e-3)
-            clear = visible >= VISIBLE_SHARE and clipped[2] - clipped[0] >= IGNORE_BELOW_PX
-            if clear and self.random.random() < 0.25 and clipped[3] - clipped[1] > 4:
+            if visible < VISIBLE_SHARE or clipped[2] - clipped[0] < IGNORE_BELOW_PX:
+                sample.ignored.append(clipped)
+                continue
+            replaced = self.random.random() < 0.25 and clipped[3] - clipped[1] > 4
+            if replaced:
                 self._replace(sample, mapped)
-            (sample.plates if clear else sample.ignored).append(clipped)
+            sample.plates.append(clipped)
+            sample.trust.append(1.0 if replaced else scene.trust)
 
     def _replace(self, sample: Sample, box: list[float]) -> None:
         """Another country's plate of a similar shape in the place of this one, filling its box."""
@@ -204,6 +223,7 @@ class SampleMaker:
             self._blend(sample.pixels, item, quad)
             if is_plate:
                 sample.plates.append(box)
+                sample.trust.append(1.0)
 
     def _slanted_quad(self, width: float, height: float) -> NDArray[np.float64]:
         """The corners of a plate seen from a random side, around the origin."""
@@ -259,7 +279,11 @@ def draw_targets(
         x0, y0 = int(left / STRIDE) - 1, int(top / STRIDE) - 1
         weight[0, max(y0, 0) : int(bottom / STRIDE) + 2, max(x0, 0) : int(right / STRIDE) + 2] = 0
     axis = (np.arange(cells, dtype=np.float32) + 0.5) * STRIDE
-    for left, top, right, bottom in sorted(sample.plates, key=lambda box: -(box[2] - box[0]) * (box[3] - box[1])):
+    largest_first = sorted(
+        zip(sample.plates, sample.trust, strict=True),
+        key=lambda item: -(item[0][2] - item[0][0]) * (item[0][3] - item[0][1]),
+    )
+    for (left, top, right, bottom), trust in largest_first:
         width, height = right - left, bottom - top
         centre_x, centre_y = (left + right) / 2, (top + bottom) / 2
         sigma_x, sigma_y = max(width * 0.11, 2.4), max(height * 0.13, 2.4)
@@ -276,7 +300,7 @@ def draw_targets(
         weight[0, row, column] = 1.0
         near = gaussian > 0.2
         box_map[:, near] = np.array([left, top, right, bottom], np.float32)[:, None]
-        box_weight[0][near] = gaussian[near] / gaussian[near].sum()
+        box_weight[0][near] = trust * gaussian[near] / gaussian[near].sum()
     return heat, weight, box_map, box_weight
 
 

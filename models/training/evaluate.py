@@ -101,7 +101,10 @@ def covered_share(plate: Boxes, boxes: Boxes) -> float:
 
 @dataclass(frozen=True)
 class Seen:
-    """One scene's plates [n, 4] and what the detector said: boxes [m, 4], scores [m]."""
+    """One scene's plates [n, 4] and what the detector said: boxes [m, 4], scores [m].
+
+    Boxes that lie mostly in a place where nobody can tell are left out.
+    """
 
     plates: Boxes
     boxes: Boxes
@@ -112,8 +115,21 @@ def look(detector: Detector, scenes: list[Scene]) -> list[Seen]:
     result: list[Seen] = []
     for scene in scenes:
         boxes, scores = detector(np.asarray(cv2.imread(str(scene.path)), np.uint8))
-        result.append(Seen(scene.boxes, boxes, scores))
+        told = ~inside(boxes, scene.ignored)
+        if len(scene.boxes) and len(boxes):
+            told |= overlaps(boxes, scene.boxes).max(1) >= 0.5
+        result.append(Seen(scene.boxes, boxes[told], scores[told]))
     return result
+
+
+def inside(boxes: Boxes, places: Boxes) -> NDArray[np.bool_]:
+    """Which boxes [n, 4] have at least half of their area in one of the places [m, 4], as COCO's crowds count."""
+    if not len(places) or not len(boxes):
+        return np.zeros(len(boxes), bool)
+    low = np.maximum(boxes[:, None, :2], places[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], places[None, :, 2:])
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+    return np.asarray((np.clip(high - low, 0, None).prod(-1) >= 0.5 * areas[:, None]).any(1))
 
 
 def matches(seen: Seen) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import torch
 from data import PlateSamples
@@ -21,16 +22,16 @@ from scenes import PixelStore, Scene
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 CHECKPOINT_EVERY_S: Final = 120.0
 LOG_EVERY: Final = 50
 PEAK_RATE: Final = 2.0e-3
 WARM_UP_STEPS: Final = 100
-BATCH_SHAPES: Final = [(12, 256), (12, 256), (12, 256), (5, 384), (12, 256), (12, 256), (12, 256), (2, 640)]
+BATCH_SHAPES: Final = [(16, 256), (7, 384), (16, 256), (3, 640), (7, 384), (16, 256), (7, 384), (3, 640)]
 """Samples per batch and their side in px, in turns. Small samples hold the most plates for the work that they cost;
-the large ones are for wide plates and far context."""
+the large ones are for wide plates, far context, and the many places of a photo where no plate is."""
+AVERAGE_KEEPS: Final = 0.999
+BF16_FLAGS: Final = ("avx512_bf16", "amx_bf16")
+"""Processors that multiply in bfloat16 train half as fast again with it."""
 
 
 @dataclass
@@ -63,7 +64,7 @@ def load_weights(source: Path) -> PlateNetwork:
 
 def average_into(average: torch.nn.Module, network: torch.nn.Module, step: int) -> None:
     """Move the average towards the network; faster at the beginning."""
-    keep = min(0.998, (step + 1) / (step + 20))
+    keep = min(AVERAGE_KEEPS, (step + 1) / (step + 20))
     with torch.no_grad():
         theirs = network.state_dict()
         for name, ours in average.state_dict().items():
@@ -80,6 +81,14 @@ def rate_at(progress: float, step: int, peak: float, cool_share: float) -> float
     """
     fall = 1.0 if cool_share <= 0 else min(1.0, (1.0 - min(progress, 1.0)) / cool_share)
     return peak * min(1.0, (step + 1) / WARM_UP_STEPS) * max(0.02, fall)
+
+
+def half_precision(device: torch.device) -> torch.autocast:
+    """The network's products in bfloat16 where the device gains from it."""
+    if device.type == "cuda":
+        return torch.autocast("cuda", torch.bfloat16, enabled=torch.cuda.is_bf16_supported())
+    flags = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").exists() else []
+    return torch.autocast("cpu", torch.bfloat16, enabled=any(flag in flags for flag in BF16_FLAGS))
 
 
 def to_device(batch: list[Tensor], device: torch.device) -> tuple[Tensor, Targets]:
@@ -100,7 +109,7 @@ def train(scenes: list[Scene], work: Path, bank: Path, plan: Slice, start: Path 
     optimiser = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], lr=1e-4
     )
-    average = copy.deepcopy(network)
+    average, precision = copy.deepcopy(network), half_precision(device)
     total_steps = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
@@ -124,7 +133,9 @@ def train(scenes: list[Scene], work: Path, bank: Path, plan: Slice, start: Path 
         for group in optimiser.param_groups:
             group["lr"] = rate
         images, targets = to_device(batch, device)
-        heat, box = total_loss(network(images), targets)
+        with precision:
+            maps = network(images)
+        heat, box = total_loss(tuple(output.float() for output in maps), targets)
         optimiser.zero_grad(set_to_none=True)
         (heat + 3.0 * box).backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
