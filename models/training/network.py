@@ -88,10 +88,12 @@ class PlateNetwork(nn.Module):
         self.smooth32 = Residual(pyramid, 2)
         self.smooth16 = Residual(pyramid, 2)
         self.smooth8 = Bottleneck(pyramid, pyramid // 2)
+        self.second8 = Bottleneck(pyramid, pyramid // 2)
         self.heat = nn.Conv2d(pyramid, 4, 1)
         self.size = nn.Conv2d(pyramid, 8, 1)
         self.offset = nn.Conv2d(pyramid, 8, 1)
         nn.init.constant_(self.heat.bias, -4.6)  # type: ignore[arg-type]
+        nn.init.zeros_(self.second8.body[-1].weight)  # type: ignore[arg-type]  # begins as nothing, grows as it helps
         for layer in (self.heat, self.size, self.offset):
             nn.init.normal_(layer.weight, std=0.01)
 
@@ -116,6 +118,7 @@ class PlateNetwork(nn.Module):
         merged = self.smooth32(self.lateral32(at32) + up64[:, :, : at32.shape[2], : at32.shape[3]])
         merged = self.smooth16(self.lateral16(at16) + F.interpolate(merged, scale_factor=2.0, mode="nearest"))
         merged = self.smooth8(self.lateral8(at8) + F.interpolate(merged, scale_factor=2.0, mode="nearest"))
+        merged = self.second8(merged)
         return (
             F.pixel_shuffle(self.heat(merged), 2),
             F.pixel_shuffle(self.size(merged), 2),
