@@ -86,15 +86,6 @@ def test_a_missing_folder_pauses(place: Path) -> None:
         assert caught.value.reason is reason
 
 
-def test_a_replaced_folder_is_noticed(place: Path) -> None:
-    with InboundFolder(place / "in") as inbound:
-        assert inbound.is_current()
-        (place / "in").rename(place / "old")
-        assert not inbound.is_current()
-        (place / "in").mkdir()
-        assert not inbound.is_current()
-
-
 def test_a_lease_tells_an_open_writer(place: Path) -> None:
     path = place / "in" / "a.jpg"
     with path.open("wb") as writer, path.open("rb") as file:

@@ -15,19 +15,27 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Self
 
 from blurd.adapters.files import open_beneath, sha256_of, stamp_of, status_beneath
-from blurd.core.naming import STAGING_FOLDER, candidates, regions_path
+from blurd.core.naming import OUTBOUND_MARKER, STAGING_FOLDER, candidates, regions_path
 from blurd.errors import BlurdError, EquipmentError, InputError, Reason
 from blurd.records import FileStamp
 
 _RENAME_NOREPLACE = 1
+_MARKER_NAME = OUTBOUND_MARKER.rpartition("/")[2]
 _NOTHING_THERE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EXDEV, errno.ENAMETOOLONG})
+MOUNT_GONE = frozenset(
+    {errno.ENODEV, errno.ENOTCONN, errno.ESTALE, errno.ESHUTDOWN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT}
+)
+"""What a file system answers that has lost its server, its disk or its daemon."""
 _NO_LINK_ERRORS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
+
+Admit = Callable[[int], None]
+"""Asked with a folder's handle before anything is done there; raises where it is not the right one."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -35,12 +43,17 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class _Folder:
     """A handle on a folder, for as long as a `with` block."""
 
-    def __init__(self, path: Path, missing: Reason) -> None:
+    def __init__(self, path: Path, missing: Reason, admit: Admit | None) -> None:
         try:
             self._handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise EquipmentError(missing, "open folder") from error
-        self._path = path
+        if admit is not None:
+            try:
+                admit(self._handle)
+            except BaseException:
+                os.close(self._handle)
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -52,19 +65,12 @@ class _Folder:
         """Release the handle."""
         os.close(self._handle)
 
-    def is_current(self) -> bool:
-        """False where the path now names another folder (unmounted, remounted, replaced)."""
-        try:
-            return os.path.samestat(self._path.stat(), os.fstat(self._handle))
-        except OSError:
-            return False
-
 
 class InboundFolder(_Folder):
     """A handle on an inbound folder. Paths are relative, with `/`, as the scan gave them."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, Reason.INBOUND_MISSING)
+    def __init__(self, path: Path, admit: Admit | None = None) -> None:
+        super().__init__(path, Reason.INBOUND_MISSING, admit)
 
     def entries(self, path: str) -> Iterator[tuple[str, os.stat_result]]:
         """Name and status (of the entry itself, links not followed) of all that lies in one folder below."""
@@ -87,6 +93,8 @@ class InboundFolder(_Folder):
         try:
             handle = open_beneath(self._handle, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         except OSError as error:
+            if error.errno in MOUNT_GONE:
+                raise EquipmentError(Reason.INBOUND_MISSING, "open source") from error
             raise InputError(_open_reason(error.errno), "open source") from error
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
@@ -104,7 +112,8 @@ class InboundFolder(_Folder):
         except OSError as error:
             if error.errno in _NOTHING_THERE:
                 return None
-            raise EquipmentError(Reason.READ_ERROR, "look at source") from error
+            gone = error.errno in MOUNT_GONE
+            raise EquipmentError(Reason.INBOUND_MISSING if gone else Reason.READ_ERROR, "look at source") from error
 
     def regions_stamp(self, path: str) -> FileStamp | None:
         """The stamp of whatever lies where a file's own regions would; None where nothing does."""
@@ -117,7 +126,7 @@ def _open_reason(code: int | None) -> Reason:
         return Reason.SOURCE_VANISHED
     if code in (errno.ELOOP, errno.EXDEV):
         return Reason.SYMBOLIC_LINK
-    if code in (errno.ENXIO, errno.ENODEV, errno.EISDIR):
+    if code in (errno.ENXIO, errno.EISDIR):
         return Reason.NOT_REGULAR
     if code in (errno.EACCES, errno.EPERM):
         return Reason.NO_PERMISSION
@@ -127,8 +136,8 @@ def _open_reason(code: int | None) -> Reason:
 class OutboundFolder(_Folder):
     """A handle on an outbound folder and on its staging folder."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, Reason.OUTBOUND_MISSING)
+    def __init__(self, path: Path, admit: Admit | None = None) -> None:
+        super().__init__(path, Reason.OUTBOUND_MISSING, admit)
         try:
             with writing("make staging"):
                 try:
@@ -140,6 +149,9 @@ class OutboundFolder(_Folder):
         except BlurdError:
             super().close()
             raise
+        if not os.access(".", os.W_OK, dir_fd=self._staging, effective_ids=True):
+            self.close()
+            raise EquipmentError(Reason.OUTBOUND_READ_ONLY, "open staging")
 
     def close(self) -> None:
         """Release the handles."""
@@ -177,10 +189,11 @@ class OutboundFolder(_Folder):
 
     def open_staged(self, name: str) -> BinaryIO | None:
         """A staged file for reading; None where it is gone."""
-        try:
-            return os.fdopen(open_beneath(self._staging, name, os.O_RDONLY), "rb")
-        except OSError:
-            return None
+        with writing("open staged"):
+            try:
+                return os.fdopen(open_beneath(self._staging, name, os.O_RDONLY), "rb")
+            except FileNotFoundError:
+                return None
 
     def remove_staged(self, name: str) -> None:
         """Remove a staged file, if there."""
@@ -197,9 +210,10 @@ class OutboundFolder(_Folder):
             return  # somebody else stages here
 
     def staged_names(self) -> tuple[str, ...]:
-        """Names in the staging folder."""
+        """Names in the staging folder, the folder's marker left out."""
         with writing("list staging"):
-            return tuple(os.listdir(self._staging))  # noqa: PTH208  a handle is no path
+            names = os.listdir(self._staging)  # noqa: PTH208  a handle is no path
+        return tuple(name for name in names if name != _MARKER_NAME)
 
     # -- publication --------------------------------------------------------------------------------------------------
 
@@ -315,15 +329,22 @@ class OutboundFolder(_Folder):
         return True
 
     def _rename(self, staged: str, folder: int, name: str) -> bool:
-        done = _libc.renameat2(self._staging, os.fsencode(staged), folder, os.fsencode(name), _RENAME_NOREPLACE)
-        if done == 0:
-            return True
-        code = ctypes.get_errno()
-        if code == errno.EEXIST:
-            return False
-        if code in _NO_LINK_ERRORS:
-            raise EquipmentError(Reason.OUTBOUND_NO_LINKS, "publish")
-        raise OSError(code, os.strerror(code))
+        try:
+            return rename_without_overwriting(self._staging, staged, folder, name)
+        except OSError as error:
+            if error.errno in _NO_LINK_ERRORS:
+                raise EquipmentError(Reason.OUTBOUND_NO_LINKS, "publish") from error
+            raise
+
+
+def rename_without_overwriting(folder: int, name: str, new_folder: int, new_name: str) -> bool:
+    """`renameat2(2)` with RENAME_NOREPLACE; False where the new name is taken. Raises `OSError`."""
+    if _libc.renameat2(folder, os.fsencode(name), new_folder, os.fsencode(new_name), _RENAME_NOREPLACE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code == errno.EEXIST:
+        return False
+    raise OSError(code, os.strerror(code))
 
 
 def _is_content(file: BinaryIO | None, sha256: str) -> bool:
@@ -350,7 +371,5 @@ _WRITE_REASONS = {
     errno.EACCES: Reason.OUTBOUND_READ_ONLY,
     errno.EPERM: Reason.OUTBOUND_READ_ONLY,
     errno.ENOENT: Reason.OUTBOUND_MISSING,
-    errno.ENODEV: Reason.OUTBOUND_MISSING,
-    errno.ENOTCONN: Reason.OUTBOUND_MISSING,
-    errno.ESTALE: Reason.OUTBOUND_MISSING,
+    **dict.fromkeys(MOUNT_GONE, Reason.OUTBOUND_MISSING),
 }
