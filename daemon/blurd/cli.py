@@ -24,7 +24,9 @@ from blurd.adapters.known_folders import KnownFolders
 from blurd.adapters.log import EventLog
 from blurd.adapters.store import SqliteJobStore
 from blurd.config import DEFAULT_PATH, Policy, Settings, load_settings
+from blurd.core.naming import printable
 from blurd.core.recognition import Place, Side
+from blurd.doctor.command import add_doctor_command
 from blurd.errors import EXIT_CODES, EXIT_OTHER, EXIT_PARTLY, REASONS, BlurdError, EquipmentError, Reason
 from blurd.events import Part, ProcessFailed
 from blurd.records import Category, MaskStyle
@@ -129,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("side", choices=[str(side) for side in Side], help="which of its two folders")
     command.set_defaults(command=_accept_folder)
 
+    add_doctor_command(commands)
     command = commands.add_parser("status", help="show what is waiting, running, done and refused")
     command.add_argument("--json", action="store_true", help="for scripts")
     command.set_defaults(command=_status)
@@ -198,7 +201,7 @@ def _blur(options: argparse.Namespace) -> int:
         task = bar.add_task("", total=1, speed="")
 
         def began(path: str, number: int, count: int) -> "_Share":
-            bar.update(task, description=_printable(path), total=count, completed=number - 1)
+            bar.update(task, description=printable(path), total=count, completed=number - 1)
             return _Share(bar, task, number - 1)
 
         tally = blur(settings, policy, options.source, options.target, began)
@@ -280,20 +283,14 @@ class _Share:
 def _report(tally: "Tally", *, quiet: bool) -> None:
     if not quiet:
         for path in tally.written:
-            print(_printable(path))  # noqa: T201
+            print(printable(path))  # noqa: T201
     for path, reason in tally.refused:
-        print(f"{_printable(path)}: {reason}. {REASONS[reason].meaning} {REASONS[reason].remedy}", file=sys.stderr)  # noqa: T201
+        print(f"{printable(path)}: {reason}. {REASONS[reason].meaning} {REASONS[reason].remedy}", file=sys.stderr)  # noqa: T201
     parts = [f"{len(tally.written)} written", f"{len(tally.present)} already there", f"{len(tally.refused)} refused"]
     if tally.ignored:
         parts.append(f"{tally.ignored} ignored, no image or video")
     if not quiet:
         print(", ".join(parts), file=sys.stderr)  # noqa: T201
-
-
-def _printable(path: str) -> str:
-    """A file name that can't steer the terminal."""
-    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _check_config(options: argparse.Namespace) -> int:
@@ -322,8 +319,8 @@ def _accept_folder(options: argparse.Namespace) -> int:
     known = guard.known(side)
     place = guard.accept(side)
     if known is not None:
-        print(f"known before: {_printable(_place(known.place))}")  # noqa: T201
-    print(f"known now:    {_printable(_place(place))}")  # noqa: T201
+        print(f"known before: {printable(_place(known.place))}")  # noqa: T201
+    print(f"known now:    {printable(_place(place))}")  # noqa: T201
     return 0
 
 
