@@ -44,7 +44,7 @@ are copied, blurred and verified into its outbound folder; originals are never c
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
-    parser = _parser()
+    parser = build_parser()
     options = parser.parse_args(arguments)
     try:
         code: int = options.command(options)
@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line; man page and completion are made from it too."""
     parser = argparse.ArgumentParser(
         prog="blurd",
         description=_DESCRIPTION,
