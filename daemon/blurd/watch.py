@@ -59,7 +59,7 @@ PUBLISH_EVERY_S = 0.5
 RECOVER_EVERY_S = 2.0
 PAUSED_LOOK_S = 2.0
 RESCAN_ALONE_S = 10.0
-ANSWER_WITHIN_S = 15.0
+ANSWER_WITHIN_S = 10.0
 _LASTING = (Disposition.PAUSE, Disposition.STOP)
 PUBLISH_SLICE = 100
 
@@ -79,6 +79,7 @@ class FolderKeeper(threading.Thread):
         self._guard = KnownFolders(settings.state.directory, folder.key, folder.inbound, folder.outbound, adopts=True)
         self._next_scan_s = 0.0
         self._next_watcher_s = 0.0
+        self._held_back: Reason | None = None
         self._hints: Hints | None = None
         self._beat_s = time.monotonic()
         self._condition_lock = threading.RLock()  # for what follows: the supervisor may speak for a keeper that hangs
@@ -214,7 +215,11 @@ class FolderKeeper(threading.Thread):
         if store.largest_queued(self._folder.key) > largest_source_bytes(room):
             return Reason.OUTBOUND_SHORT
         reason = store.held_back(self._folder.key)
-        return reason if reason is not None and REASONS[reason].disposition in _LASTING else None
+        if reason is None and self._held_back is not None and store.open_attempts(self._folder.key):
+            return self._held_back  # the next try is under way: the folder has not resumed yet
+        lasting = reason is not None and REASONS[reason].disposition in _LASTING
+        self._held_back = reason if lasting else None
+        return self._held_back
 
     def _pause(self, store: SqliteJobStore | None, reason: Reason) -> None:
         self._beat()

@@ -1,8 +1,6 @@
 """Settling, against real files: which are found, which are refused, which wait."""
 
 import os
-import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,19 +15,9 @@ from blurd.events import Event, FileIgnored, JobQueued
 from blurd.records import FolderName, FoundFile, JobState
 from blurd.stages.enqueue import enqueue
 from blurd.stages.settle import MAX_DEPTH, Settler
+from pictures import png
 
 FOLDER = FolderName("photos")
-
-
-def png() -> bytes:
-    """A whole picture of one pixel."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
-    pixels = zlib.compress(b"\0\0")
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 class Bench:

@@ -16,7 +16,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -140,11 +140,8 @@ class OutboundFolder(_Folder):
         super().__init__(path, Reason.OUTBOUND_MISSING, admit)
         try:
             with writing("make staging"):
-                try:
-                    os.mkdir(STAGING_FOLDER, 0o700, dir_fd=self._handle)
+                if _make_folder(self._handle, STAGING_FOLDER):
                     os.fsync(self._handle)
-                except FileExistsError:
-                    pass
                 self._staging = open_beneath(self._handle, STAGING_FOLDER, os.O_RDONLY | os.O_DIRECTORY)
         except BlurdError:
             super().close()
@@ -152,6 +149,9 @@ class OutboundFolder(_Folder):
         if not os.access(".", os.W_OK, dir_fd=self._staging, effective_ids=True):
             self.close()
             raise EquipmentError(Reason.OUTBOUND_READ_ONLY, "open staging")
+        status = os.fstat(self._staging)
+        if status.st_uid == os.geteuid() and status.st_mode & 0o077:
+            os.fchmod(self._staging, 0o700)  # somebody else made it, or opened it: what lies there is not verified
 
     def close(self) -> None:
         """Release the handles."""
@@ -176,15 +176,20 @@ class OutboundFolder(_Folder):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
             file = os.fdopen(os.open(name, flags, 0o600, dir_fd=self._staging), "w+b")
         try:
-            with file:
+            try:
                 yield file
                 with writing("finish staged"):
                     file.flush()
+                    _give_to_group_of(self._handle, file.fileno())
                     os.fchmod(file.fileno(), mode)
                     os.fsync(file.fileno())
                     os.fsync(self._staging)
+            finally:
+                with suppress(OSError):  # what could not be written fails once more here, and is told already
+                    file.close()
         except BaseException:
-            self.remove_staged(name)
+            with suppress(OSError):  # what stays is found when the staging folder is cleaned
+                self.remove_staged(name)
             raise
 
     def open_staged(self, name: str) -> BinaryIO | None:
@@ -237,7 +242,8 @@ class OutboundFolder(_Folder):
         """
         with writing("publish"):
             head, _, name = target.rpartition("/")
-            folder = self._make_folders(head)
+            status = self._status(f"{STAGING_FOLDER}/{staged}")
+            folder = self._make_folders(head, 0 if status is None else stat.S_IMODE(status.st_mode))
             try:
                 if not self._link(staged, folder, name):
                     return False
@@ -284,7 +290,7 @@ class OutboundFolder(_Folder):
 
     def _put_back(self, aside: str, head: str, name: str) -> None:
         """Give somebody else's file its name back, where that is still free; else it stays aside."""
-        folder = self._make_folders(head)
+        folder = self._make_folders(head, 0)
         try:
             self._rename(aside, folder, name)
             os.fsync(folder)
@@ -301,17 +307,26 @@ class OutboundFolder(_Folder):
                 return os.stat(STAGING_FOLDER, dir_fd=self._handle, follow_symlinks=False)
             raise EquipmentError(Reason.WRITE_ERROR, "look at outbound") from error
 
-    def _make_folders(self, path: str) -> int:
-        """A handle on a folder below outbound, made where missing; through no link."""
+    def _make_folders(self, path: str, file_mode: int) -> int:
+        """A handle on a folder below outbound, made where missing; through no link.
+
+        Whoever may read a file with this mode may enter the folders that are made for it, whatever the umask.
+        """
+        mode = 0o700 | file_mode | (file_mode & 0o444) >> 2
         handle = os.dup(self._handle)
         for part in filter(None, path.split("/")):
+            below = -1
             try:
-                os.mkdir(part, 0o777, dir_fd=handle)
-                os.fsync(handle)
-            except FileExistsError:
-                pass
-            try:
+                made = _make_folder(handle, part)
                 below = open_beneath(handle, part, os.O_RDONLY | os.O_DIRECTORY)
+                if made:
+                    _give_to_group_of(handle, below)
+                    os.fchmod(below, mode | os.fstat(below).st_mode & stat.S_ISGID)
+                    os.fsync(handle)
+            except BaseException:
+                if below >= 0:
+                    os.close(below)
+                raise
             finally:
                 os.close(handle)
             handle = below
@@ -345,6 +360,20 @@ def rename_without_overwriting(folder: int, name: str, new_folder: int, new_name
     if code == errno.EEXIST:
         return False
     raise OSError(code, os.strerror(code))
+
+
+def _make_folder(parent: int, name: str) -> bool:
+    try:
+        os.mkdir(name, 0o700, dir_fd=parent)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _give_to_group_of(folder: int, handle: int) -> None:
+    """Give a file the folder's group, where we may: only members of a group can."""
+    with suppress(PermissionError):
+        os.fchown(handle, -1, os.fstat(folder).st_gid)
 
 
 def _is_content(file: BinaryIO | None, sha256: str) -> bool:
