@@ -6,6 +6,7 @@ What lies under a mount (the bare mount point) is seen at the plain path, what i
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Self
 
@@ -66,8 +67,16 @@ class MountSpace:
             self("mkdir", "-p", path)
             self("mount", "--bind", "/mnt/aside", path)
 
-    def umount(self, point: Path, *options: str) -> None:
-        self("umount", *options, point)
+    def while_busy(self, *command: str | Path) -> None:
+        """Run a command that fails as long as somebody uses a mount."""
+        for _ in range(100):
+            try:
+                self(*command)
+            except AssertionError:
+                time.sleep(0.05)
+            else:
+                return
+        raise AssertionError(command)
 
     def fuse(self, backing: Path, point: Path) -> "subprocess.Popen[bytes]":
         """Mount a view of a folder, served by a process that can be stopped (tests/fuse_daemon.py)."""

@@ -31,7 +31,7 @@ from mounts import MountSpace, need_root
 from pictures import png
 
 USER = 61234
-FOLDERS = ("fine", "hang", "full", "readonly", "broken", "quota")
+FOLDERS = ("fine", "hang", "full", "readonly", "broken", "quota", "unmounted")
 
 
 class Heart:
@@ -97,6 +97,8 @@ class House(Appliance):
         self.hanging = space.fuse(self.backing, root / "hang" / "in")
         space.tmpfs(root / "full" / "out", "size=5m")
         space.tmpfs(root / "readonly" / "out")
+        (root / "unmounted-backing").mkdir()
+        space("mount", "--bind", root / "unmounted-backing", root / "unmounted" / "out")
         for name in ("broken", "quota"):
             (root / f"{name}-backing").mkdir()
             space.fuse(root / f"{name}-backing", root / name / "out")
@@ -142,7 +144,7 @@ def house() -> Iterator[House]:
             made = House(root, space)
             made.start()
             try:
-                made.wait(lambda: len(made.events("folder_watched")) == len(FOLDERS), "six watched folders")
+                made.wait(lambda: len(made.events("folder_watched")) == len(FOLDERS), "watched folders")
                 yield made
             finally:
                 code = made.stop()
@@ -235,6 +237,21 @@ def test_s28_a_file_too_large_for_the_room_waits_and_smaller_ones_go_on(house: H
     assert not house.told("job_deferred", "full") + house.told("job_rejected", "full")
 
 
+def test_s26_neither_watcher_nor_worker_writes_into_the_bare_mount_point(house: House) -> None:
+    house.put("unmounted", "a.png", png())
+    house.published("unmounted/out/a.png")
+    out = house.root / "unmounted" / "out"
+    house.space.while_busy("umount", out)
+    house.put("unmounted", "b.png", png())
+    house.paused("unmounted", "outbound_strange")
+    time.sleep(3)
+    assert list(out.iterdir()) == []
+    assert len(house.told("job_claimed", "unmounted")) == 1
+    house.space("mount", "--bind", house.root / "unmounted-backing", out)
+    house.published("unmounted/out/b.png")
+    house.paused("unmounted", None)
+
+
 def test_s29_a_read_only_outbound_pauses_and_resumes(house: House) -> None:
     out = house.root / "readonly" / "out"
     house.space("mount", "-o", "remount,ro", out)
@@ -261,7 +278,8 @@ def test_s29_writes_that_fail_pause_the_folder_and_never_blame_the_file(
     house.put(folder, "a.png", png())
     house.put(folder, "b.png", noise(300))
     house.paused(folder, reason)
-    house.wait(lambda: len(house.told("job_returned", folder)) >= 2, "another try")
+    if code == errno.EIO:
+        house.wait(lambda: len(house.told("job_returned", folder)) >= 2, "another try")
     fault.unlink()
     for name in ("a.png", "b.png"):
         with Image.open(house.published(f"{folder}/out/{name}")) as picture:

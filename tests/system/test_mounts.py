@@ -46,18 +46,6 @@ def image(space: MountSpace, path: Path) -> None:
     space("mkfs.ext4", "-q", "-m", "0", path)
 
 
-def disturb(space: MountSpace, *command: str | Path) -> None:
-    """Run a command that fails while a round of the watcher holds the mount."""
-    for _ in range(50):
-        try:
-            space(*command)
-        except AssertionError:
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError(command)
-
-
 def test_s24_s25_an_unmounted_inbound_pauses_and_its_files_are_known_when_it_is_back(
     space: MountSpace, watched: Appliance, tmp_path: Path
 ) -> None:
@@ -71,7 +59,7 @@ def test_s24_s25_an_unmounted_inbound_pauses_and_its_files_are_known_when_it_is_
     watched.wait(lambda: watched.status()["queued"] == 2, "two jobs")
     device = space.at(inbound).stat().st_dev
 
-    disturb(space, "umount", inbound)
+    space.while_busy("umount", inbound)
     paused(watched, "inbound_strange")
     assert list(inbound.iterdir()) == []  # the bare mount point got no marker
 
@@ -101,7 +89,7 @@ def test_s26_nothing_is_written_into_the_bare_mount_point_of_outbound(
     space("mount", "--bind", backing, outbound)
     start(watched)
     assert (backing / OUTBOUND_MARKER).exists()
-    disturb(space, "umount", outbound)
+    space.while_busy("umount", outbound)
     paused(watched, "outbound_strange")
     watched.drop("a.png", png())
     time.sleep(2.5)
@@ -123,7 +111,7 @@ def test_s24_another_disk_is_taken_only_when_a_person_says_so(
     (space.at(inbound) / "a.png").write_bytes(png())
     start(watched)
     watched.wait(lambda: watched.status()["queued"] == 1, "a job")
-    disturb(space, "umount", inbound)
+    space.while_busy("umount", inbound)
     space("mount", "-o", "loop", tmp_path / "new.img", inbound)
     (space.at(inbound) / "b.png").write_bytes(png())
     paused(watched, "inbound_strange")
@@ -152,7 +140,7 @@ def test_s24_a_read_only_inbound_is_recognised_by_its_place(
     start(watched)
     watched.wait(lambda: watched.status()["queued"] == 1, "a job")
     assert [path.name for path in backing.iterdir()] == ["a.png"]
-    disturb(space, "umount", inbound)
+    space.while_busy("umount", inbound)
     paused(watched, "inbound_strange")
     space("mount", "--bind", backing, inbound)
     paused(watched, None)
