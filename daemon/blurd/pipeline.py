@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from blurd.adapters.files import sha256_of, size_of
-from blurd.adapters.folders import writing
+from blurd.adapters.trouble import writing
 from blurd.core.timeline import MaskRules, repair, spread_leaks
 from blurd.core.zones import Canvas, Zones, is_clear, with_zones, without_clear
 from blurd.errors import EquipmentError, Reason

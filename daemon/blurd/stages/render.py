@@ -7,7 +7,7 @@ frame is written that was not planned.
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
-from blurd.adapters.folders import writing
+from blurd.adapters.trouble import writing
 from blurd.core.ahead import ahead
 from blurd.errors import InputError, Reason
 from blurd.ports import FrameT, MediaSource
