@@ -6,6 +6,7 @@ What lies under a mount (the bare mount point) is seen at the plain path, what i
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Self
 
@@ -36,11 +37,11 @@ class MountSpace:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for daemon in self._daemons:
-            daemon.kill()
-            daemon.wait()
-        self._holder.kill()
-        self._holder.wait()
+        for process in (*self._daemons, self._holder):
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
 
     def __call__(self, *command: str | Path) -> None:
         """Run a command inside."""
@@ -55,11 +56,30 @@ class MountSpace:
         """Mount an empty file system in memory, writable for everybody."""
         self("mount", "-t", "tmpfs", "-o", f"mode=0777,{options}", "test", point)
 
-    def umount(self, point: Path, *options: str) -> None:
-        self("umount", *options, point)
+    def open_to_all(self, path: Path) -> None:
+        """Let every user reach a folder, such as a Python in root's home; inside alone, nothing is changed."""
+        closed = [parent for parent in reversed(path.parents) if not parent.stat().st_mode & 0o001]
+        if closed:
+            self("mount", "-t", "tmpfs", "-o", "mode=0755", "test", "/mnt")
+            self("mkdir", "/mnt/aside")
+            self("mount", "--bind", path, "/mnt/aside")
+            self("mount", "-t", "tmpfs", "-o", "mode=0755", "test", closed[0])
+            self("mkdir", "-p", path)
+            self("mount", "--bind", "/mnt/aside", path)
+
+    def while_busy(self, *command: str | Path) -> None:
+        """Run a command that fails as long as somebody uses a mount."""
+        for _ in range(100):
+            try:
+                self(*command)
+            except AssertionError:
+                time.sleep(0.05)
+            else:
+                return
+        raise AssertionError(command)
 
     def fuse(self, backing: Path, point: Path) -> "subprocess.Popen[bytes]":
-        """Mount a read-only view of a folder, served by a process that can be stopped."""
+        """Mount a view of a folder, served by a process that can be stopped (tests/fuse_daemon.py)."""
         if not Path("/dev/fuse").exists():
             pytest.skip("needs FUSE")
         command = [*self.prefix, sys.executable, str(FUSE_DAEMON), str(backing), str(point)]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from blurd.adapters.files import sha256_of, size_of
-from blurd.adapters.folders import writing
+from blurd.adapters.trouble import writing
 from blurd.core.timeline import MaskRules, repair, spread_leaks
 from blurd.core.zones import Canvas, Zones, is_clear, with_zones, without_clear
 from blurd.errors import EquipmentError, Reason
@@ -104,8 +104,9 @@ def treat(
     for renders in range(1, MAX_RENDERS + 1):
         if source.facts.kind is MediaKind.VIDEO:
             detector.rest()  # the encoder needs memory too
-        target.seek(0)
-        target.truncate()
+        with writing("begin the copy"):
+            target.seek(0)
+            target.truncate()
         drawn = with_zones(timeline, observations, zones, canvas, rules.style)
         with watch.stage("render"):
             proofs = render(source, drawn, sampled, target, _part(progress, 0.5, 0.8))

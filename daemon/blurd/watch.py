@@ -59,7 +59,7 @@ PUBLISH_EVERY_S = 0.5
 RECOVER_EVERY_S = 2.0
 PAUSED_LOOK_S = 2.0
 RESCAN_ALONE_S = 10.0
-ANSWER_WITHIN_S = 15.0
+ANSWER_WITHIN_S = 10.0
 _LASTING = (Disposition.PAUSE, Disposition.STOP)
 PUBLISH_SLICE = 100
 
@@ -79,6 +79,7 @@ class FolderKeeper(threading.Thread):
         self._guard = KnownFolders(settings.state.directory, folder.key, folder.inbound, folder.outbound, adopts=True)
         self._next_scan_s = 0.0
         self._next_watcher_s = 0.0
+        self._held_back: Reason | None = None
         self._hints: Hints | None = None
         self._beat_s = time.monotonic()
         self._condition_lock = threading.RLock()  # for what follows: the supervisor may speak for a keeper that hangs
@@ -129,8 +130,7 @@ class FolderKeeper(threading.Thread):
             with self._guard.open_inbound() as inbound, self._guard.open_outbound() as outbound:
                 self._keep_watcher()
                 self._take_in(store, settler, inbound, outbound)
-                self._publish(store, inbound, outbound)
-                short = self._shortage(store, outbound)
+                short = self._publish(store, inbound, outbound) or self._shortage(store, outbound)
             self._settling, self._awaiting_regions = settler.settling, settler.awaiting_regions
             self._unreadable = settler.unreadable
             self._tell(store, short)
@@ -151,11 +151,19 @@ class FolderKeeper(threading.Thread):
         enqueue(store, self._folder.key, found, self._log.emit)
         enqueue(store, self._folder.key, settler.look_at_due(inbound, time.monotonic()), self._log.emit)
 
-    def _publish(self, store: SqliteJobStore, inbound: InboundFolder, outbound: OutboundFolder) -> None:
+    def _publish(self, store: SqliteJobStore, inbound: InboundFolder, outbound: OutboundFolder) -> Reason | None:
+        """Publish what is staged; why a copy has to wait, where its source can't be looked at once more."""
+        waits = None
         for job in store.staged_jobs(self._folder.key, PUBLISH_SLICE):
             self._beat()
             receipt = {"version": __version__, "mask_style": str(self._folder.mask.style)}
-            publish(store, self._ledger, inbound, outbound, job, receipt, self._log.emit)
+            try:
+                publish(store, self._ledger, inbound, outbound, job, receipt, self._log.emit)
+            except EquipmentError as error:
+                if error.reason not in (Reason.NO_PERMISSION, Reason.READ_ERROR):
+                    raise
+                waits = error.reason  # the other copies go on
+        return waits
 
     def _sleep(self, settler: Settler) -> None:
         now_s = time.monotonic()
@@ -214,7 +222,11 @@ class FolderKeeper(threading.Thread):
         if store.largest_queued(self._folder.key) > largest_source_bytes(room):
             return Reason.OUTBOUND_SHORT
         reason = store.held_back(self._folder.key)
-        return reason if reason is not None and REASONS[reason].disposition in _LASTING else None
+        if reason is None and self._held_back is not None and store.open_attempts(self._folder.key):
+            return self._held_back  # the next try is under way: the folder has not resumed yet
+        lasting = reason is not None and REASONS[reason].disposition in _LASTING
+        self._held_back = reason if lasting else None
+        return self._held_back
 
     def _pause(self, store: SqliteJobStore | None, reason: Reason) -> None:
         self._beat()

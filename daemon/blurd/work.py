@@ -59,7 +59,8 @@ IDLE_S = 0.25
 BEAT_S = 1.0
 FOLDER_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 60.0
-TOO_LARGE_PAUSE_S = 30.0
+TOO_LARGE_PAUSE_S = 10.0
+MORE_ROOM_BYTES = 1 << 20
 ANSWER_PATIENCE_S = 2.0
 
 
@@ -69,6 +70,15 @@ class StopRequested(Exception):  # noqa: N818  not an error: somebody asked
 
 class JobTaken(Exception):  # noqa: N818  not an error: the file was replaced, the job is no longer ours
     """The job was superseded while it ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class _TooLarge:
+    """A source that did not fit: its size, the room there was, and until when its like are left alone."""
+
+    size: int
+    room: int
+    until_s: float
 
 
 @dataclass
@@ -89,7 +99,8 @@ class Worker:
         self._degraded_noted = False
         self._paused_until: dict[FolderName, float] = {}
         self._pauses: dict[FolderName, int] = {}
-        self._too_large: dict[FolderName, tuple[int, float]] = {}
+        self._last_rooms: dict[FolderName, int] = {}
+        self._too_large: dict[FolderName, _TooLarge] = {}
         self._guards = {folder.key: self._guard(folder) for folder in folders}
         self._probes = {folder.key: FolderProbe(f"probe-{folder.name}", self._look(folder)) for folder in folders}
         work = self.settings.work
@@ -159,15 +170,17 @@ class Worker:
         return rooms
 
     def _claim(self) -> Job | None:
-        rooms = self._rooms()
+        rooms = self._last_rooms = self._rooms()
         largest = {name: self._largest_source(name, room) for name, room in rooms.items()}
         return self.store.claim(self._me, tuple(rooms), boot_clock_s(), largest)
 
     def _largest_source(self, name: FolderName, room: int) -> int:
         """The largest source to claim: what may fit, and for a while less than one that turned out not to."""
-        too_large, until_s = self._too_large.get(name, (0, 0.0))
         largest = largest_source_bytes(room)
-        return min(largest, too_large - 1) if time.monotonic() < until_s else largest
+        tried = self._too_large.get(name)
+        if tried is None or time.monotonic() > tried.until_s or room > tried.room + MORE_ROOM_BYTES:
+            return largest
+        return min(largest, tried.size - 1)
 
     def _do(self, job: Job) -> None:
         folder = self.settings.folder_named(job.folder)
@@ -260,7 +273,8 @@ class Worker:
         """Leave the folder, or only its files of this size and above, alone; ever longer while nothing gets through."""
         now_s = time.monotonic()
         if reason in (Reason.OUTBOUND_SHORT, Reason.OUTBOUND_FULL):
-            self._too_large[job.folder] = job.stamp.size, now_s + TOO_LARGE_PAUSE_S
+            room = self._last_rooms.get(job.folder, 0)
+            self._too_large[job.folder] = _TooLarge(job.stamp.size, room, now_s + TOO_LARGE_PAUSE_S)
         if reason is not Reason.OUTBOUND_SHORT:
             pauses = self._pauses[job.folder] = self._pauses.get(job.folder, 0) + 1
             self._paused_until[job.folder] = now_s + min(FOLDER_PAUSE_S * 2.0 ** (pauses - 1), LONGEST_PAUSE_S)

@@ -11,7 +11,8 @@ from typing import BinaryIO
 import pytest
 
 from blurd.adapters.files import FileReader, fully_allocated, stamp_of, writer_gone
-from blurd.adapters.folders import InboundFolder, OutboundFolder, writing
+from blurd.adapters.folders import InboundFolder, OutboundFolder
+from blurd.adapters.trouble import writing
 from blurd.errors import BlurdError, EquipmentError, InputError, Reason
 
 

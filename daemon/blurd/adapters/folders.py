@@ -16,11 +16,12 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 
 from blurd.adapters.files import open_beneath, sha256_of, stamp_of, status_beneath
+from blurd.adapters.trouble import MOUNT_GONE, open_reason, writing
 from blurd.core.naming import OUTBOUND_MARKER, STAGING_FOLDER, candidates, regions_path
 from blurd.errors import BlurdError, EquipmentError, InputError, Reason
 from blurd.records import FileStamp
@@ -28,10 +29,6 @@ from blurd.records import FileStamp
 _RENAME_NOREPLACE = 1
 _MARKER_NAME = OUTBOUND_MARKER.rpartition("/")[2]
 _NOTHING_THERE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EXDEV, errno.ENAMETOOLONG})
-MOUNT_GONE = frozenset(
-    {errno.ENODEV, errno.ENOTCONN, errno.ESTALE, errno.ESHUTDOWN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT}
-)
-"""What a file system answers that has lost its server, its disk or its daemon."""
 _NO_LINK_ERRORS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 
 Admit = Callable[[int], None]
@@ -95,7 +92,7 @@ class InboundFolder(_Folder):
         except OSError as error:
             if error.errno in MOUNT_GONE:
                 raise EquipmentError(Reason.INBOUND_MISSING, "open source") from error
-            raise InputError(_open_reason(error.errno), "open source") from error
+            raise InputError(open_reason(error.errno), "open source") from error
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             os.close(handle)
@@ -106,31 +103,22 @@ class InboundFolder(_Folder):
         return os.fdopen(handle, "rb")
 
     def status(self, path: str) -> os.stat_result | None:
-        """The status of whatever lies at the path, a link's own where it is one; None where nothing does."""
+        """The status of whatever lies at the path, a link's own where it is one; None where nothing does.
+
+        Raises `EquipmentError` with NO_PERMISSION, READ_ERROR or INBOUND_MISSING where that can't be told.
+        """
         try:
             return status_beneath(self._handle, path)
         except OSError as error:
             if error.errno in _NOTHING_THERE:
                 return None
-            gone = error.errno in MOUNT_GONE
-            raise EquipmentError(Reason.INBOUND_MISSING if gone else Reason.READ_ERROR, "look at source") from error
+            reason = Reason.INBOUND_MISSING if error.errno in MOUNT_GONE else open_reason(error.errno)
+            raise EquipmentError(reason, "look at source") from error
 
     def regions_stamp(self, path: str) -> FileStamp | None:
         """The stamp of whatever lies where a file's own regions would; None where nothing does."""
         status = self.status(regions_path(path))
         return None if status is None else stamp_of(status)
-
-
-def _open_reason(code: int | None) -> Reason:
-    if code in (errno.ENOENT, errno.ENOTDIR):
-        return Reason.SOURCE_VANISHED
-    if code in (errno.ELOOP, errno.EXDEV):
-        return Reason.SYMBOLIC_LINK
-    if code in (errno.ENXIO, errno.EISDIR):
-        return Reason.NOT_REGULAR
-    if code in (errno.EACCES, errno.EPERM):
-        return Reason.NO_PERMISSION
-    return Reason.READ_ERROR
 
 
 class OutboundFolder(_Folder):
@@ -140,11 +128,8 @@ class OutboundFolder(_Folder):
         super().__init__(path, Reason.OUTBOUND_MISSING, admit)
         try:
             with writing("make staging"):
-                try:
-                    os.mkdir(STAGING_FOLDER, 0o700, dir_fd=self._handle)
+                if _make_folder(self._handle, STAGING_FOLDER):
                     os.fsync(self._handle)
-                except FileExistsError:
-                    pass
                 self._staging = open_beneath(self._handle, STAGING_FOLDER, os.O_RDONLY | os.O_DIRECTORY)
         except BlurdError:
             super().close()
@@ -152,6 +137,9 @@ class OutboundFolder(_Folder):
         if not os.access(".", os.W_OK, dir_fd=self._staging, effective_ids=True):
             self.close()
             raise EquipmentError(Reason.OUTBOUND_READ_ONLY, "open staging")
+        status = os.fstat(self._staging)
+        if status.st_uid == os.geteuid() and status.st_mode & 0o077:
+            os.fchmod(self._staging, 0o700)  # somebody else made it, or opened it: what lies there is not verified
 
     def close(self) -> None:
         """Release the handles."""
@@ -176,15 +164,20 @@ class OutboundFolder(_Folder):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
             file = os.fdopen(os.open(name, flags, 0o600, dir_fd=self._staging), "w+b")
         try:
-            with file:
+            try:
                 yield file
                 with writing("finish staged"):
                     file.flush()
+                    _give_to_group_of(self._handle, file.fileno())
                     os.fchmod(file.fileno(), mode)
                     os.fsync(file.fileno())
                     os.fsync(self._staging)
+            finally:
+                with suppress(OSError):  # what could not be written fails once more here, and is told already
+                    file.close()
         except BaseException:
-            self.remove_staged(name)
+            with suppress(OSError):  # what stays is found when the staging folder is cleaned
+                self.remove_staged(name)
             raise
 
     def open_staged(self, name: str) -> BinaryIO | None:
@@ -237,7 +230,8 @@ class OutboundFolder(_Folder):
         """
         with writing("publish"):
             head, _, name = target.rpartition("/")
-            folder = self._make_folders(head)
+            status = self._status(f"{STAGING_FOLDER}/{staged}")
+            folder = self._make_folders(head, 0 if status is None else stat.S_IMODE(status.st_mode))
             try:
                 if not self._link(staged, folder, name):
                     return False
@@ -284,7 +278,7 @@ class OutboundFolder(_Folder):
 
     def _put_back(self, aside: str, head: str, name: str) -> None:
         """Give somebody else's file its name back, where that is still free; else it stays aside."""
-        folder = self._make_folders(head)
+        folder = self._make_folders(head, 0)
         try:
             self._rename(aside, folder, name)
             os.fsync(folder)
@@ -301,17 +295,26 @@ class OutboundFolder(_Folder):
                 return os.stat(STAGING_FOLDER, dir_fd=self._handle, follow_symlinks=False)
             raise EquipmentError(Reason.WRITE_ERROR, "look at outbound") from error
 
-    def _make_folders(self, path: str) -> int:
-        """A handle on a folder below outbound, made where missing; through no link."""
+    def _make_folders(self, path: str, file_mode: int) -> int:
+        """A handle on a folder below outbound, made where missing; through no link.
+
+        Whoever may read a file with this mode may enter the folders that are made for it, whatever the umask.
+        """
+        mode = 0o700 | file_mode | (file_mode & 0o444) >> 2
         handle = os.dup(self._handle)
         for part in filter(None, path.split("/")):
+            below = -1
             try:
-                os.mkdir(part, 0o777, dir_fd=handle)
-                os.fsync(handle)
-            except FileExistsError:
-                pass
-            try:
+                made = _make_folder(handle, part)
                 below = open_beneath(handle, part, os.O_RDONLY | os.O_DIRECTORY)
+                if made:
+                    _give_to_group_of(handle, below)
+                    os.fchmod(below, mode | os.fstat(below).st_mode & stat.S_ISGID)
+                    os.fsync(handle)
+            except BaseException:
+                if below >= 0:
+                    os.close(below)
+                raise
             finally:
                 os.close(handle)
             handle = below
@@ -347,29 +350,23 @@ def rename_without_overwriting(folder: int, name: str, new_folder: int, new_name
     raise OSError(code, os.strerror(code))
 
 
+def _make_folder(parent: int, name: str) -> bool:
+    try:
+        os.mkdir(name, 0o700, dir_fd=parent)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _give_to_group_of(folder: int, handle: int) -> None:
+    """Give a file the folder's group, where we may: only members of a group can."""
+    with suppress(PermissionError):
+        os.fchown(handle, -1, os.fstat(folder).st_gid)
+
+
 def _is_content(file: BinaryIO | None, sha256: str) -> bool:
     """True for an opened file with this content; closes it."""
     if file is None:
         return False
     with file:
         return stat.S_ISREG(os.fstat(file.fileno()).st_mode) and sha256_of(file) == sha256
-
-
-@contextmanager
-def writing(operation: str) -> Iterator[None]:
-    """Translate errors of writing below outbound into reasons that pause the folder and never blame the input."""
-    try:
-        yield
-    except OSError as error:
-        raise EquipmentError(_WRITE_REASONS.get(error.errno or 0, Reason.WRITE_ERROR), operation) from error
-
-
-_WRITE_REASONS = {
-    errno.ENOSPC: Reason.OUTBOUND_FULL,
-    errno.EDQUOT: Reason.OUTBOUND_FULL,
-    errno.EROFS: Reason.OUTBOUND_READ_ONLY,
-    errno.EACCES: Reason.OUTBOUND_READ_ONLY,
-    errno.EPERM: Reason.OUTBOUND_READ_ONLY,
-    errno.ENOENT: Reason.OUTBOUND_MISSING,
-    **dict.fromkeys(MOUNT_GONE, Reason.OUTBOUND_MISSING),
-}

@@ -114,12 +114,13 @@ class KnownFolders:
         now_s = time.monotonic()
         if now_s < self._mark_not_before_s.get(side, 0.0):
             return None
-        self._mark_not_before_s[side] = now_s + MARK_AGAIN_AFTER_S
-        try:
+        written = None
+        with suppress(OSError):  # read-only or full: the place has to do
             _write_marker(handle, _MARKERS[side], marker)
-            return _read_marker(handle, _MARKERS[side])
-        except OSError:
-            return None  # read-only or full: the place has to do
+            written = _read_marker(handle, _MARKERS[side])
+        if written is None:
+            self._mark_not_before_s[side] = now_s + MARK_AGAIN_AFTER_S
+        return written
 
     # -- the notes in the state directory -----------------------------------------------------------------------------
 
@@ -179,11 +180,9 @@ def _write_marker(handle: int, path: str, marker: str) -> None:
     """Make the marker where nothing bears its name. Raises `OSError` where it can't be written."""
     head, _, name = path.rpartition("/")
     if head:
-        try:
+        with suppress(FileExistsError):
             os.mkdir(head, 0o700, dir_fd=handle)
             os.fsync(handle)
-        except FileExistsError:
-            pass
     folder = open_beneath(handle, head or ".", os.O_RDONLY | os.O_DIRECTORY)
     beside = f"{name}.new"
     try:

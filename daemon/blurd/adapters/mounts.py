@@ -19,6 +19,8 @@ _UUID_BYTES = 16
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 _VOLATILE_KINDS = frozenset({"tmpfs", "ramfs"})
 """File systems that are made anew, with a UUID of their own, each time they are mounted."""
+_KINDS_WITH_FSID = frozenset({"ext2", "ext3", "ext4", "btrfs"})
+"""File systems whose `f_fsid` is made of the UUID; with others it is a device number, which means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,11 @@ def _text(field: bytes) -> str:
 
 
 def _uuid_of(handle: int, kind: str) -> str | None:
-    """The file system's UUID; None where it has none or the kernel does not tell (before 6.9)."""
+    """The file system's UUID or what is made of it; None where it has none or the kernel does not tell (before 6.9)."""
     if kind in _VOLATILE_KINDS:
         return None
+    if kind in _KINDS_WITH_FSID:
+        return f"{os.fstatvfs(handle).f_fsid:016x}"
     answer = bytearray(1 + _UUID_BYTES)
     try:
         fcntl.ioctl(handle, _FS_IOC_GETFSUUID, answer)

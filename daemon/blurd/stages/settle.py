@@ -23,7 +23,7 @@ from blurd.adapters.regions import is_cut_off, open_regions
 from blurd.core.containers import Completeness, completeness, identify
 from blurd.core.naming import INBOUND_MARKER, fits, is_regions, is_temporary, medium_of, promises_medium
 from blurd.core.settling import Evidence, SettleRule, Sighting, Step, incomplete_reason, judge, sight
-from blurd.errors import BlurdError, Reason
+from blurd.errors import BlurdError, EquipmentError, Reason
 from blurd.ports import JobStore
 from blurd.records import FileStamp, FolderName, FoundFile
 
@@ -89,7 +89,7 @@ class Settler:
         """Look at certain files, and at everything below certain folders."""
         for path in dict.fromkeys(map(medium_of, paths)):
             parts = path.split("/")
-            status = inbound.status(path)
+            status = self._status(inbound, path)
             if status is None:
                 self._forget(path)
             elif path == INBOUND_MARKER or any(is_temporary(part, self._temporary) for part in parts):
@@ -99,6 +99,15 @@ class Settler:
                     yield from self._look(inbound, below, below_status, now_s)
             else:
                 yield from self._look(inbound, path, status, now_s)
+
+    def _status(self, inbound: InboundFolder, path: str) -> os.stat_result | None:
+        """What lies at the path; None also where a folder above may not be entered, which the scan counts."""
+        try:
+            return inbound.status(path)
+        except EquipmentError as error:
+            if error.reason is Reason.NO_PERMISSION:
+                return None
+            raise
 
     def look_at_due(self, inbound: InboundFolder, now_s: float) -> Iterator[FoundFile]:
         """Look at the settling files whose time has come."""
