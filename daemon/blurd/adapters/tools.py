@@ -10,9 +10,11 @@ import pwd
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 MAX_OUTPUT_BYTES = 4 << 20
+KILL_PATIENCE_S = 1.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Administrators' tools are found even where the caller's PATH lacks their folders."""
 
@@ -50,6 +52,10 @@ def ask(command: Sequence[str], patience_s: float, user: pwd.struct_passwd | Non
     try:
         output, _ = process.communicate(timeout=patience_s)
     except subprocess.TimeoutExpired:
-        process.kill()  # not waited for: it may hang in a file system for as long as that likes
+        process.kill()
+        if process.stdout is not None:
+            process.stdout.close()
+        with suppress(subprocess.TimeoutExpired):  # it may hang in a file system for as long as that likes
+            process.wait(KILL_PATIENCE_S)
         return Answer(None, "")
     return Answer(process.returncode, output[:MAX_OUTPUT_BYTES].decode("utf-8", "replace"))
