@@ -5,6 +5,8 @@ One thread a folder, so that a share that hangs holds up nobody else; the main t
 Invariants
 * Hints wake the scan early; the scan every `watch.rescan_s` is the truth.
 * A folder whose inbound or outbound is not there is paused: nothing in it is judged, least of all "all deleted".
+* systemd's watchdog is fed by the supervisor, and only while every keeper comes round. One that a file system keeps
+  waiting is excused: to end the process would not bring the share back, and would stop the other folders.
 * One watcher a state directory: a second one ends with STATE_LOCKED.
 """
 
@@ -13,16 +15,17 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
 from blurd import __version__
 from blurd.adapters import notify
 from blurd.adapters.folders import InboundFolder, OutboundFolder
-from blurd.adapters.host import boot_clock_s, boot_id, is_alive, this_process
+from blurd.adapters.host import boot_clock_s, boot_id, is_alive, is_held_by_kernel, this_process
 from blurd.adapters.ledger import Ledger
 from blurd.adapters.log import EventLog
+from blurd.adapters.sharing import sharing
 from blurd.adapters.store import SqliteJobStore
 from blurd.adapters.watcher import FolderWatcher
 from blurd.config import FolderSettings, Settings
@@ -53,6 +56,9 @@ RECOVER_EVERY_S = 2.0
 PAUSED_LOOK_S = 2.0
 RESCAN_ALONE_S = 10.0
 PUBLISH_SLICE = 100
+STUCK_S = 600.0
+"""A keeper that has not come round for so long is stuck, unless a file system holds it. A scan may take minutes."""
+STOP_S = 10.0
 
 
 class FolderKeeper(threading.Thread):
@@ -70,6 +76,19 @@ class FolderKeeper(threading.Thread):
         self._paused: Reason | None = None
         self._noted: FolderCondition | None = None
         self._next_scan_s = 0.0
+        self._beat_s = time.monotonic()
+
+    @property
+    def paused(self) -> bool:
+        """True while the folder can't be served."""
+        return self._paused is not None
+
+    def is_stuck(self) -> bool:
+        """True where the keeper has ended, or does not come round and no file system keeps it waiting."""
+        if not self.is_alive():
+            return True
+        late = time.monotonic() - self._beat_s > STUCK_S
+        return late and not is_held_by_kernel(self.native_id or 0)
 
     def ask_to_stop(self) -> None:
         """End after the current step."""
@@ -79,6 +98,7 @@ class FolderKeeper(threading.Thread):
     def run(self) -> None:
         """Serve the folder; wait out whatever is wrong with it."""
         while not self._stopping.is_set():
+            self._beat_s = time.monotonic()
             try:
                 store = SqliteJobStore(self._settings.queue_path)
             except EquipmentError as error:
@@ -108,10 +128,12 @@ class FolderKeeper(threading.Thread):
             regions_required=folder.regions == "required",
             others_ignored=folder.other_files == "ignore",
         )
-        with InboundFolder(folder.inbound) as inbound, OutboundFolder(folder.outbound) as outbound:
+        people = sharing(folder.mode, folder.output_group)
+        with InboundFolder(folder.inbound) as inbound, OutboundFolder(folder.outbound, sharing=people) as outbound:
             self._start_watcher()
             self._next_scan_s = 0.0
             while not self._stopping.is_set():
+                self._beat_s = time.monotonic()
                 if not inbound.is_current():
                     raise EquipmentError(Reason.INBOUND_MISSING, "watch")
                 if not outbound.is_current():
@@ -248,6 +270,7 @@ def watch(settings: Settings, log: EventLog) -> None:
 
     def ask(_number: int, _frame: FrameType | None) -> None:
         stop.set()
+        notify.stopping(STOP_S + 5.0)
 
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
@@ -272,13 +295,21 @@ def _supervise(settings: Settings, store: SqliteJobStore, log: EventLog, stop: t
     notify.ready()
     log.emit(ProcessStarted(Part.WATCH, os.getpid(), len(keepers)))
     while not stop.wait(RECOVER_EVERY_S):
-        notify.alive(f"{len(keepers)} folders")
         recover(store, rule, log)
-    notify.stopping()
+        if not any(keeper.is_stuck() for keeper in keepers):
+            notify.alive(_status(keepers, store))
     for keeper in keepers:
         keeper.ask_to_stop()
-    deadline_s = time.monotonic() + 10.0
+    deadline_s = time.monotonic() + STOP_S
     for keeper in keepers:
         keeper.join(max(0.0, deadline_s - time.monotonic()))
     store.forget_process(condition)
     log.emit(ProcessStopped(Part.WATCH, os.getpid()))
+
+
+def _status(keepers: Sequence[FolderKeeper], store: SqliteJobStore) -> str:
+    """The line that `systemctl status` shows."""
+    waiting, running = store.workload()
+    paused = sum(keeper.paused for keeper in keepers)
+    parts = [f"{len(keepers)} folders", *([f"{paused} paused"] if paused else []), f"{waiting} waiting"]
+    return ", ".join((*parts, *(f"job {job.job} at {job.progress.share:.0%}" for job in running)))

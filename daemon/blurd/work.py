@@ -5,6 +5,7 @@ Invariants
 * A folder whose outbound can't take a copy is not claimed from; no attempt is spent on it.
 * On SIGTERM or SIGINT the running job is given back and its staged file removed.
 * The process ends by itself after `work.jobs_per_process` jobs, so that no leak of a codec grows for ever.
+* Sandboxed, it claims nothing while it could write where it must not: it ends, and is started with a fresh view.
 
 DIAGNOSTICS: ends with the exit code of the reason where no work is possible (models, state); else with 0.
 """
@@ -14,6 +15,8 @@ import random
 import signal
 import threading
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -24,6 +27,7 @@ from blurd.adapters.host import boot_clock_s, this_process
 from blurd.adapters.inference import OpenVinoDetector
 from blurd.adapters.log import EventLog
 from blurd.adapters.regions import read_regions
+from blurd.adapters.sandbox import FolderView, staging_view
 from blurd.adapters.store import SqliteJobStore
 from blurd.config import FolderSettings, Settings
 from blurd.core.naming import copy_path, staged_name
@@ -44,6 +48,7 @@ from blurd.events import (
     Part,
     ProcessStarted,
     ProcessStopped,
+    SandboxOutdated,
 )
 from blurd.pipeline import Report, Treatment, treat
 from blurd.records import FolderName, Job, JobState, MediaKind, ProcessCondition, Progress, StagedCopy
@@ -51,10 +56,19 @@ from blurd.records import FolderName, Job, JobState, MediaKind, ProcessCondition
 IDLE_S = 0.25
 BEAT_S = 1.0
 FOLDER_PAUSE_S = 2.0
+STOP_S = 30.0
+"""How long systemd is asked to wait for the end of a step that hears no stop."""
+
+Views = Mapping[FolderName, FolderView]
+"""What a sandboxed worker sees of each folder; empty for one without a sandbox."""
 
 
 class StopRequested(Exception):  # noqa: N818  not an error: somebody asked
     """The process was asked to end."""
+
+
+class ViewOutdated(Exception):  # noqa: N818  not an error: a share was mounted
+    """What the process sees is not what its sandbox is to show."""
 
 
 class JobTaken(Exception):  # noqa: N818  not an error: the file was replaced, the job is no longer ours
@@ -70,6 +84,7 @@ class Worker:
     detectors: Detectors
     log: EventLog
     stop: threading.Event
+    views: Views
 
     def __post_init__(self) -> None:
         self._me = this_process()
@@ -82,12 +97,16 @@ class Worker:
         self._retry = RetryRule(work.max_attempts, work.retry_first_s, work.retry_longest_s)
 
     def run(self) -> None:
-        """Work until asked to stop, or until the process has done its share."""
+        """Work until asked to stop, until the process has done its share, or until its view must be a fresh one."""
+        with suppress(ViewOutdated):
+            self._work()
+
+    def _work(self) -> None:
         self.store.note_process(self.condition())
         self._note_device()
         done = 0
         while not self.stop.is_set() and done < self.settings.work.jobs_per_process:
-            notify.alive(f"{done} jobs done")
+            notify.alive(f"{done} jobs done, {self.store.workload()[0]} waiting")
             job = self.store.claim(self._me, self._open_folders(), boot_clock_s())
             if job is None:
                 self.stop.wait(IDLE_S)
@@ -119,18 +138,24 @@ class Worker:
     def _open_folders(self) -> tuple[FolderName, ...]:
         """Folders whose outbound has room and whose inbound is there; the others are left alone for a while."""
         now_s = time.monotonic()
+        need_current(self.views, self.log)
         ready: list[FolderName] = []
         for folder in self.settings.folder:
-            if self._paused_until.get(folder.key, 0.0) > now_s:
+            view = self.views.get(folder.key)
+            if self._paused_until.get(folder.key, 0.0) > now_s or (view is not None and not view.is_usable()):
                 continue
             try:
-                with InboundFolder(folder.inbound), OutboundFolder(folder.outbound) as outbound:
+                with InboundFolder(folder.inbound), self._outbound(folder) as outbound:
                     _need_room(outbound, folder, 0)
             except EquipmentError:
                 self._paused_until[folder.key] = now_s + FOLDER_PAUSE_S
                 continue
             ready.append(folder.key)
         return tuple(ready)
+
+    def _outbound(self, folder: FolderSettings) -> OutboundFolder:
+        staging = staging_view(folder.key) if folder.key in self.views else None
+        return OutboundFolder(folder.outbound, staging=staging)
 
     def _do(self, job: Job) -> None:
         folder = self.settings.folder_named(job.folder)
@@ -158,7 +183,7 @@ class Worker:
         rules, beats = self._rules[job.folder], self._beats(job)
         with (
             InboundFolder(folder.inbound) as inbound,
-            OutboundFolder(folder.outbound) as outbound,
+            self._outbound(folder) as outbound,
             inbound.open(job.path, allow_hard_links=folder.hard_links) as source,
         ):
             if not stamp_of(os.fstat(source.fileno())).same_content(job.stamp):
@@ -197,7 +222,7 @@ class Worker:
             if now_s - last_s < BEAT_S:
                 return
             last_s = now_s
-            notify.alive(f"job {job.id} at {progress.share:.0%}")
+            notify.alive(f"job {job.id} at {progress.share:.0%}, {self.store.workload()[0]} waiting")
             if not self.store.beat(job.id, self._me, progress):
                 raise JobTaken
 
@@ -229,6 +254,15 @@ class Worker:
             self.log.emit(JobVanished(job.id, job.folder, reason))
 
 
+def need_current(views: Views, log: EventLog) -> None:
+    """Raises `ViewOutdated`, once it is logged, where the process must end for a fresh view."""
+    for name, view in views.items():
+        fault = view.fault()
+        if fault is not None:
+            log.emit(SandboxOutdated(name, fault))
+            raise ViewOutdated
+
+
 def _need_room(outbound: OutboundFolder, folder: FolderSettings, source_bytes: int) -> None:
     if outbound.free_bytes() < source_bytes + folder.reserve_bytes:
         raise EquipmentError(Reason.OUTBOUND_FULL, "check room")
@@ -251,15 +285,25 @@ def _staged_event(job: Job, treatment: Treatment) -> JobStaged:
     )
 
 
-def work(settings: Settings, log: EventLog) -> None:
-    """Run one worker until it is asked to stop or has done its share."""
+def work(settings: Settings, log: EventLog, *, sandboxed: bool = False) -> None:
+    """Run one worker until it is asked to stop or has done its share; a sandboxed one checks what it sees."""
     stop = threading.Event()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
         stop.set()
+        notify.stopping(STOP_S)
 
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
+    views = (
+        {item.key: FolderView(item.inbound, item.outbound, staging_view(item.key)) for item in settings.folder}
+        if sandboxed
+        else {}
+    )
+    try:
+        need_current(views, log)  # before the models are loaded: soon over where it is so at every start
+    except ViewOutdated:
+        return
     started_s = time.monotonic()
     detectors = Detectors(settings, wanted_categories(settings))
     detector, _ = detectors.values()  # builds both now: a fault in a model must show at the start
@@ -267,11 +311,11 @@ def work(settings: Settings, log: EventLog) -> None:
     log.emit(DetectorReady(Device(detector.device), len(detector.categories), seconds))
     store = SqliteJobStore(settings.queue_path)
     try:
-        worker = Worker(settings, store, detectors, log, stop)
+        worker = Worker(settings, store, detectors, log, stop, views)
         notify.ready()
         log.emit(ProcessStarted(Part.WORK, os.getpid(), len(settings.folder)))
         worker.run()
-        notify.stopping()
+        notify.stopping(STOP_S)
         store.forget_process(worker.condition())
         log.emit(ProcessStopped(Part.WORK, os.getpid()))
     finally:

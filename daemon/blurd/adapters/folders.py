@@ -4,6 +4,7 @@ Invariants
 * Inbound paths are opened beneath the folder, through no symbolic link, without blocking; only a regular file is ever
   handed out.
 * A staged file lies in `.blurd/` (mode 0700) inside outbound: same mount as its final place, invisible to the share.
+* What is published has the folder's mode and group; folders made for it are like outbound itself: `sharing.py`.
 * Publication never overwrites: a hard link, or `renameat2(RENAME_NOREPLACE)` where the file system has no links.
 * A published name is durable when `publish` returns: the file was synced by `staged`, its folder is synced here.
   (POSIX does not promise that a synced file's name survives; syncing the folder does, on the file systems of Linux.)
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from blurd.adapters.files import open_beneath, sha256_of, stamp_of, status_beneath
+from blurd.adapters.sharing import Sharing, make_folder
 from blurd.core.naming import STAGING_FOLDER, candidates, regions_path
 from blurd.errors import BlurdError, EquipmentError, InputError, Reason
 from blurd.records import FileStamp
@@ -125,21 +127,29 @@ def _open_reason(code: int | None) -> Reason:
 
 
 class OutboundFolder(_Folder):
-    """A handle on an outbound folder and on its staging folder."""
+    """A handle on an outbound folder and on its staging folder.
 
-    def __init__(self, path: Path) -> None:
+    `staging` is where the staging folder is reached instead, by a process that may write nothing else of outbound.
+    Without `sharing`, what is published keeps the mode that it was staged with.
+    """
+
+    def __init__(self, path: Path, *, staging: Path | None = None, sharing: Sharing | None = None) -> None:
         super().__init__(path, Reason.OUTBOUND_MISSING)
+        self._sharing = sharing
         try:
-            with writing("make staging"):
-                try:
-                    os.mkdir(STAGING_FOLDER, 0o700, dir_fd=self._handle)
-                    os.fsync(self._handle)
-                except FileExistsError:
-                    pass
-                self._staging = open_beneath(self._handle, STAGING_FOLDER, os.O_RDONLY | os.O_DIRECTORY)
+            self._staging = self._make_staging() if staging is None else _open_staging(staging)
         except BlurdError:
             super().close()
             raise
+
+    def _make_staging(self) -> int:
+        with writing("make staging"):
+            try:
+                os.mkdir(STAGING_FOLDER, 0o700, dir_fd=self._handle)
+                os.fsync(self._handle)
+            except FileExistsError:
+                pass
+            return open_beneath(self._handle, STAGING_FOLDER, os.O_RDONLY | os.O_DIRECTORY)
 
     def close(self) -> None:
         """Release the handles."""
@@ -223,6 +233,7 @@ class OutboundFolder(_Folder):
         """
         with writing("publish"):
             head, _, name = target.rpartition("/")
+            self._share(staged)
             folder = self._make_folders(head)
             try:
                 if not self._link(staged, folder, name):
@@ -287,17 +298,32 @@ class OutboundFolder(_Folder):
                 return os.stat(STAGING_FOLDER, dir_fd=self._handle, follow_symlinks=False)
             raise EquipmentError(Reason.WRITE_ERROR, "look at outbound") from error
 
+    def _share(self, staged: str) -> None:
+        """Give a staged file the mode and the group that its published name is to have. Repeatable."""
+        if self._sharing is not None:
+            handle = open_beneath(self._staging, staged, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                self._sharing.share(handle, self._handle)
+            finally:
+                os.close(handle)
+
     def _make_folders(self, path: str) -> int:
-        """A handle on a folder below outbound, made where missing; through no link."""
+        """A handle on a folder below outbound, made where missing, like outbound itself; through no link."""
         handle = os.dup(self._handle)
+        mode = 0o700 | os.fstat(handle).st_mode & 0o777
         for part in filter(None, path.split("/")):
+            below = -1
             try:
-                os.mkdir(part, 0o777, dir_fd=handle)
-                os.fsync(handle)
-            except FileExistsError:
-                pass
-            try:
+                made = make_folder(handle, part, mode)
                 below = open_beneath(handle, part, os.O_RDONLY | os.O_DIRECTORY)
+                if made:
+                    if self._sharing is not None:
+                        self._sharing.give(below, self._handle)
+                    os.fsync(handle)
+            except BaseException:
+                if below >= 0:
+                    os.close(below)
+                raise
             finally:
                 os.close(handle)
             handle = below
@@ -324,6 +350,14 @@ class OutboundFolder(_Folder):
         if code in _NO_LINK_ERRORS:
             raise EquipmentError(Reason.OUTBOUND_NO_LINKS, "publish")
         raise OSError(code, os.strerror(code))
+
+
+def _open_staging(path: Path) -> int:
+    """A handle on a staging folder that is reached by a path of its own. Raises OUTBOUND_READ_ONLY."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise EquipmentError(Reason.OUTBOUND_READ_ONLY, "open staging") from error
 
 
 def _is_content(file: BinaryIO | None, sha256: str) -> bool:

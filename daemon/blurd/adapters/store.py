@@ -15,7 +15,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from blurd.adapters.host import boot_id, wall_clock
-from blurd.adapters.store_rows import dump_regions, dump_staged, is_same_version, to_blob, to_job, to_signed
+from blurd.adapters.store_rows import (
+    dump_regions,
+    dump_staged,
+    is_same_version,
+    to_blob,
+    to_job,
+    to_running,
+    to_signed,
+)
 from blurd.adapters.store_schema import migrate
 from blurd.core.lifecycle import UNFINISHED, move
 from blurd.errors import EquipmentError, Reason
@@ -54,6 +62,9 @@ _FIND_DEFERRED = """
     ORDER BY id LIMIT 1
 """
 _FIND_QUEUED = "SELECT * FROM job WHERE folder = ? AND state = 'queued' ORDER BY id LIMIT 1"
+_WAITING = "SELECT count(*) FROM job WHERE folder IN (SELECT name FROM folder) AND state IN ('queued', 'deferred')"
+_RUNNING = "SELECT * FROM job WHERE folder IN (SELECT name FROM folder) AND state = 'claimed' ORDER BY id"
+"""By folder, as they are indexed: often asked, so without a walk over all jobs."""
 _BEAT = """
     UPDATE job SET progress = ?, frames_per_s = ?, left_s = ? WHERE id = ? AND state = 'claimed'
         AND worker_pid = ? AND worker_start_ticks = ? AND worker_boot = ?
@@ -316,15 +327,14 @@ class SqliteJobStore:
                 )
                 for row in execute("SELECT * FROM process ORDER BY part, pid")
             )
-            running = tuple(
-                RunningJob(
-                    JobId(row["id"]),
-                    FolderName(row["folder"]),
-                    Progress(row["progress"], row["frames_per_s"], row["left_s"]),
-                )
-                for row in execute("SELECT * FROM job WHERE state = 'claimed' ORDER BY id")
-            )
+            running = tuple(map(to_running, execute("SELECT * FROM job WHERE state = 'claimed' ORDER BY id")))
         return Overview(counts, reasons, folders, processes, running)
+
+    def workload(self) -> tuple[int, tuple[RunningJob, ...]]:
+        """See `JobStore.workload`."""
+        with _translated("read workload"):
+            running = self._connection.execute(_RUNNING).fetchall()
+            return self._connection.execute(_WAITING).fetchone()[0], tuple(map(to_running, running))
 
     # -- within a transaction -----------------------------------------------------------------------------------------
 

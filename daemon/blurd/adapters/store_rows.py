@@ -14,6 +14,8 @@ from blurd.records import (
     JobState,
     MediaFacts,
     MediaKind,
+    Progress,
+    RunningJob,
     StagedCopy,
     Verdict,
     same_regions,
@@ -83,6 +85,12 @@ def to_job(row: sqlite3.Row) -> Job:
         published=os.fsdecode(row["published"]) if row["published"] is not None else None,
         regions=_regions(row),
     )
+
+
+def to_running(row: sqlite3.Row) -> RunningJob:
+    """A row of the table job whose job runs."""
+    progress = Progress(row["progress"], row["frames_per_s"], row["left_s"])
+    return RunningJob(JobId(row["id"]), FolderName(row["folder"]), progress)
 
 
 def dump_staged(staged: StagedCopy) -> str:
