@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from blurd import __version__
 from blurd.adapters.host import end_with_parent, return_memory_early
 from blurd.adapters.known_folders import KnownFolders
 from blurd.adapters.log import EventLog
+from blurd.adapters.probe import ANSWER_PATIENCE_S, FolderProbe
 from blurd.adapters.store import SqliteJobStore
 from blurd.config import DEFAULT_PATH, Policy, Settings, load_settings
 from blurd.core.recognition import Place, Side
@@ -306,9 +308,15 @@ def _check_config(options: argparse.Namespace) -> int:
     print(f"{path}: {len(settings.folder)} folders, no errors")  # noqa: T201
     for folder in settings.folder:
         for key, place in (("inbound", folder.inbound), ("outbound", folder.outbound)):
-            if not place.is_dir():
-                print(f"note: folder {folder.name}: {key} {place} is not there yet")  # noqa: T201
+            there = FolderProbe(key, partial(_is_there, place)).room(ANSWER_PATIENCE_S)
+            if not there:
+                trouble = "does not answer" if there is None else "is not there yet"
+                print(f"note: folder {folder.name}: {key} {place} {trouble}")  # noqa: T201
     return 0
+
+
+def _is_there(place: Path) -> int:
+    return int(place.is_dir())
 
 
 def _accept_folder(options: argparse.Namespace) -> int:

@@ -60,8 +60,8 @@ RECOVER_EVERY_S = 2.0
 PAUSED_LOOK_S = 2.0
 RESCAN_ALONE_S = 10.0
 ANSWER_WITHIN_S = 10.0
-_LASTING = (Disposition.PAUSE, Disposition.STOP)
 PUBLISH_SLICE = 100
+_LASTING = (Disposition.PAUSE, Disposition.STOP)
 
 
 class FolderKeeper(threading.Thread):
@@ -219,7 +219,8 @@ class FolderKeeper(threading.Thread):
         room = outbound.free_bytes() - self._folder.reserve_bytes
         if room < 0:
             return Reason.OUTBOUND_FULL
-        if store.largest_queued(self._folder.key) > largest_source_bytes(room):
+        largest = store.largest_queued(self._folder.key)
+        if largest > max(0, largest_source_bytes(room)):
             return Reason.OUTBOUND_SHORT
         reason = store.held_back(self._folder.key)
         if reason is None and self._held_back is not None and store.open_attempts(self._folder.key):

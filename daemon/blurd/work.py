@@ -28,7 +28,7 @@ from blurd.adapters.inference import OpenVinoDetector
 from blurd.adapters.known_folders import KnownFolders
 from blurd.adapters.log import EventLog
 from blurd.adapters.media import kind_of
-from blurd.adapters.probe import FolderProbe
+from blurd.adapters.probe import ANSWER_PATIENCE_S, FolderProbe
 from blurd.adapters.regions import read_regions
 from blurd.adapters.store import SqliteJobStore
 from blurd.config import FolderSettings, Settings
@@ -61,7 +61,6 @@ FOLDER_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 60.0
 TOO_LARGE_PAUSE_S = 10.0
 MORE_ROOM_BYTES = 1 << 20
-ANSWER_PATIENCE_S = 2.0
 
 
 class StopRequested(Exception):  # noqa: N818  not an error: somebody asked
@@ -98,7 +97,7 @@ class Worker:
         self._rules = {folder.key: mask_rules(folder, self.detectors) for folder in folders}
         self._degraded_noted = False
         self._paused_until: dict[FolderName, float] = {}
-        self._pauses: dict[FolderName, int] = {}
+        self._pauses: dict[FolderName, float] = {}
         self._last_rooms: dict[FolderName, int] = {}
         self._too_large: dict[FolderName, _TooLarge] = {}
         self._guards = {folder.key: self._guard(folder) for folder in folders}
@@ -276,8 +275,9 @@ class Worker:
             room = self._last_rooms.get(job.folder, 0)
             self._too_large[job.folder] = _TooLarge(job.stamp.size, room, now_s + TOO_LARGE_PAUSE_S)
         if reason is not Reason.OUTBOUND_SHORT:
-            pauses = self._pauses[job.folder] = self._pauses.get(job.folder, 0) + 1
-            self._paused_until[job.folder] = now_s + min(FOLDER_PAUSE_S * 2.0 ** (pauses - 1), LONGEST_PAUSE_S)
+            pause_s = self._pauses.get(job.folder, FOLDER_PAUSE_S)
+            self._paused_until[job.folder] = now_s + pause_s
+            self._pauses[job.folder] = min(2 * pause_s, LONGEST_PAUSE_S)
         self._give_back(job, reason)
 
     def _failed(self, job: Job, reason: Reason, disposition: Disposition) -> None:

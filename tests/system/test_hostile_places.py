@@ -306,6 +306,7 @@ def test_s27_a_share_that_hangs_holds_up_nothing_else(house: House) -> None:
         told = house.blurd("status")
         assert told.returncode == 1
         assert "does not answer" in " ".join(told.stdout.split())
+        assert "does not answer" in house.blurd("check-config").stdout
         assert house.heart.longest_gap_s(stopped_s) < 10.0
         (watcher,) = [line["pid"] for line in house.events("process_started") if line["part"] == "watch"]
         os.kill(watcher, signal.SIGKILL)  # the next one meets the hanging share at its start
