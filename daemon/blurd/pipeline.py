@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from blurd.adapters.files import sha256_of, size_of
+from blurd.adapters.trouble import writing
 from blurd.core.timeline import MaskRules, repair, spread_leaks
 from blurd.core.zones import Canvas, Zones, is_clear, with_zones, without_clear
+from blurd.errors import EquipmentError, Reason
 from blurd.ports import Detector, MediaCodec, MediaSource
 from blurd.records import Detection, MediaFacts, MediaKind, Progress, RgbPicture, Verdict
 from blurd.stages.analyse import analyse
@@ -82,7 +84,7 @@ def treat(
     def progress(share: float) -> None:
         report(_progress(share, frames, watch.elapsed_s))
 
-    source_sha256, source_size = sha256_of(source_file), size_of(source_file)
+    source_sha256, source_size = _source_identity(source_file)
     with watch.stage("analyse"):
         source = codec.open(source_file)
         frames = source.facts.frames
@@ -102,8 +104,9 @@ def treat(
     for renders in range(1, MAX_RENDERS + 1):
         if source.facts.kind is MediaKind.VIDEO:
             detector.rest()  # the encoder needs memory too
-        target.seek(0)
-        target.truncate()
+        with writing("begin the copy"):
+            target.seek(0)
+            target.truncate()
         drawn = with_zones(timeline, observations, zones, canvas, rules.style)
         with watch.stage("render"):
             proofs = render(source, drawn, sampled, target, _part(progress, 0.5, 0.8))
@@ -111,11 +114,13 @@ def treat(
             expected = Expected(observations, drawn, proofs)
             leaks = verify(source, expected, target, codec, look, _part(progress, 0.8, 1.0))
         if not leaks:
+            with writing("finish the copy"):
+                size, sha256 = size_of(target), sha256_of(target)
             return Treatment(
                 facts=source.output_facts,
                 verdict=Verdict(renders, timeline.mask_count - planned),
-                size=size_of(target),
-                sha256=sha256_of(target),
+                size=size,
+                sha256=sha256,
                 source_sha256=source_sha256,
                 source_size=source_size,
                 stage_seconds=watch.seconds,
@@ -125,6 +130,14 @@ def treat(
             leaks = spread_leaks(leaks, observations, REPAIR_REACH_S)
         timeline = repair(timeline, leaks, max(0, renders - MAX_REPAIRS))
     raise AssertionError("a picture that is masked all over shows nothing")
+
+
+def _source_identity(source_file: BinaryIO) -> tuple[str, int]:
+    """SHA-256 and size of the source. Raises `EquipmentError(READ_ERROR)` where its disk does not give it."""
+    try:
+        return sha256_of(source_file), size_of(source_file)
+    except OSError as error:
+        raise EquipmentError(Reason.READ_ERROR, "read the source") from error
 
 
 def _canvas(source: MediaSource[Any]) -> Canvas:

@@ -3,10 +3,10 @@
 The units themselves (`systemd/`) name no folder. What they need to know of the settings stands in three drop-ins below
 /etc/systemd/system, written by `blurd setup-units` and by nothing else.
 
-* The watcher links staged copies to their names, which takes one writable mount that holds both. It is outbound itself
-  where that is a plain folder; where it lies on a share, it is the folder *above* the share's mount point. A share that
-  is mounted anew then arrives in the watcher's view; a mount of the sandbox on it, or in it, would hide the new one
-  behind the old.
+* The watcher links staged copies to their names, which takes one writable mount that holds both, and it marks the
+  folders that it knows. The writable place is the folder itself where that is a plain one; where it lies on a share, it
+  is the one *above* the share's mount point. A share that is mounted anew then arrives in the watcher's view; a mount
+  of the sandbox on it, or in it, would hide the new one behind the old.
 * A worker reads. Of each outbound the staging folder alone is bound, writable, to a place of its own (`sandbox.py`).
 * No folder is required: a `-` stands before each, and there is no RequiresMountsFor. A share that is missing pauses its
   folder; it must not keep the others from being served.
@@ -97,10 +97,9 @@ def _out_of_step(wanted: Mapping[Path, str], root: Path) -> Iterator[Path]:
 
 def _watch_lines(settings: Settings, own: Iterable[Path], mount_points: frozenset[Path]) -> Iterator[str]:
     yield _HEAD + "[Service]"
-    for path in sorted({_writable_place(folder.outbound, mount_points) for folder in settings.folder} | set(own)):
+    folders = (path for folder in settings.folder for path in (folder.inbound, folder.outbound))
+    for path in sorted({_writable_place(path, mount_points) for path in folders} | set(own)):
         yield _bound(path) if _in_home(path) else f"ReadWritePaths={_quoted(path)}"
-    for path in sorted(folder.inbound for folder in settings.folder if _in_home(folder.inbound)):
-        yield _bound(path, read_only=True)
     groups = sorted({folder.output_group for folder in settings.folder if folder.output_group})
     if groups:
         yield f"SupplementaryGroups={' '.join(groups)}"
@@ -151,9 +150,9 @@ def _own_places(settings: Settings) -> Iterator[Path]:
             yield path
 
 
-def _writable_place(outbound: Path, mount_points: frozenset[Path]) -> Path:
-    """What the watcher may write, so that outbound lies on one mount and a share that comes back is seen."""
-    place = Path(os.path.realpath(outbound))
+def _writable_place(folder: Path, mount_points: frozenset[Path]) -> Path:
+    """What the watcher may write, so that the folder lies on one mount and a share that comes back is seen."""
+    place = Path(os.path.realpath(folder))
     root = Path("/")
     holder = next(path for path in (place, *place.parents) if path in mount_points or path == root)
     return place if root in (holder, holder.parent) else holder.parent

@@ -2,7 +2,8 @@
 
 Invariants
 * The attempt is counted, durably, by the claim; whatever happens then, the job is found again.
-* A folder whose outbound can't take a copy is not claimed from; no attempt is spent on it.
+* A folder that is missing, strange, full or not answering is not claimed from, and a file whose copy may not fit is
+  left for later; no attempt is spent on either, and no other folder waits for it.
 * On SIGTERM or SIGINT the running job is given back and its staged file removed.
 * The process ends by itself after `work.jobs_per_process` jobs, so that no leak of a codec grows for ever.
 * Sandboxed, it claims nothing while it could write where it must not: it ends, and is started with a fresh view.
@@ -15,23 +16,27 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import FrameType
+from typing import BinaryIO
 
 from blurd.adapters import notify
 from blurd.adapters.files import stamp_of
-from blurd.adapters.folders import InboundFolder, OutboundFolder
+from blurd.adapters.folders import OutboundFolder
 from blurd.adapters.host import boot_clock_s, this_process
 from blurd.adapters.inference import OpenVinoDetector
+from blurd.adapters.known_folders import KnownFolders
 from blurd.adapters.log import EventLog
+from blurd.adapters.media import kind_of
+from blurd.adapters.probe import ANSWER_PATIENCE_S, FolderProbe
 from blurd.adapters.regions import read_regions
-from blurd.adapters.sandbox import FolderView, staging_view
+from blurd.adapters.sandbox import FolderView, ViewOutdated, staging_view
 from blurd.adapters.store import SqliteJobStore
 from blurd.config import FolderSettings, Settings
 from blurd.core.naming import copy_path, staged_name
 from blurd.core.retry import RetryRule, after_return, outcome
+from blurd.core.space import expected_bytes, largest_source_bytes
 from blurd.equipment import Detectors, build_codec, fixed_zones, mask_rules, wanted_categories
 from blurd.errors import BlurdError, Disposition, EquipmentError, InputError, Reason
 from blurd.events import (
@@ -56,6 +61,9 @@ from blurd.records import FolderName, Job, JobState, MediaKind, ProcessCondition
 IDLE_S = 0.25
 BEAT_S = 1.0
 FOLDER_PAUSE_S = 2.0
+LONGEST_PAUSE_S = 60.0
+TOO_LARGE_PAUSE_S = 10.0
+MORE_ROOM_BYTES = 1 << 20
 STOP_S = 30.0
 """How long systemd is asked to wait for the end of a step that hears no stop."""
 
@@ -67,12 +75,17 @@ class StopRequested(Exception):  # noqa: N818  not an error: somebody asked
     """The process was asked to end."""
 
 
-class ViewOutdated(Exception):  # noqa: N818  not an error: a share was mounted
-    """What the process sees is not what its sandbox is to show."""
-
-
 class JobTaken(Exception):  # noqa: N818  not an error: the file was replaced, the job is no longer ours
     """The job was superseded while it ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class _TooLarge:
+    """A source that did not fit: its size, the room there was, and until when its like are left alone."""
+
+    size: int
+    room: int
+    until_s: float
 
 
 @dataclass
@@ -93,13 +106,37 @@ class Worker:
         self._rules = {folder.key: mask_rules(folder, self.detectors) for folder in folders}
         self._degraded_noted = False
         self._paused_until: dict[FolderName, float] = {}
+        self._pauses: dict[FolderName, float] = {}
+        self._last_rooms: dict[FolderName, int] = {}
+        self._too_large: dict[FolderName, _TooLarge] = {}
+        self._guards = {folder.key: self._guard(folder) for folder in folders}
+        self._probes = {folder.key: FolderProbe(f"probe-{folder.name}", self._look(folder)) for folder in folders}
         work = self.settings.work
         self._retry = RetryRule(work.max_attempts, work.retry_first_s, work.retry_longest_s)
 
+    def _guard(self, folder: FolderSettings) -> KnownFolders:
+        state = self.settings.state.directory
+        staging = staging_view(folder.key) if folder.key in self.views else None
+        return KnownFolders(state, folder.key, folder.inbound, folder.outbound, adopts=False, staging=staging)
+
+    def _look(self, folder: FolderSettings) -> Callable[[], int]:
+        """How a probe's thread asks whether both folders are there and the right ones: room beyond the reserve."""
+        guard, view = self._guard(folder), self.views.get(folder.key)
+
+        def look() -> int:
+            if view is not None:
+                view.need_current()
+            with guard.open_inbound(), guard.open_outbound() as outbound:
+                return outbound.free_bytes() - folder.reserve_bytes
+
+        return look
+
     def run(self) -> None:
         """Work until asked to stop, until the process has done its share, or until its view must be a fresh one."""
-        with suppress(ViewOutdated):
+        try:
             self._work()
+        except ViewOutdated as end:
+            self.log.emit(SandboxOutdated(end.folder, end.fault))
 
     def _work(self) -> None:
         self.store.note_process(self.condition())
@@ -107,7 +144,7 @@ class Worker:
         done = 0
         while not self.stop.is_set() and done < self.settings.work.jobs_per_process:
             notify.alive(f"{done} jobs done, {self.store.workload()[0]} waiting")
-            job = self.store.claim(self._me, self._open_folders(), boot_clock_s())
+            job = self._claim()
             if job is None:
                 self.stop.wait(IDLE_S)
                 continue
@@ -135,27 +172,32 @@ class Worker:
     def _degraded(self) -> bool:
         return any(detector.degraded for detector in self.detectors.values())
 
-    def _open_folders(self) -> tuple[FolderName, ...]:
-        """Folders whose outbound has room and whose inbound is there; the others are left alone for a while."""
+    def _rooms(self) -> dict[FolderName, int]:
+        """Room in the folders that can be served now; the others are left alone for a while, and hold up nobody."""
         now_s = time.monotonic()
-        need_current(self.views, self.log)
-        ready: list[FolderName] = []
-        for folder in self.settings.folder:
-            view = self.views.get(folder.key)
-            if self._paused_until.get(folder.key, 0.0) > now_s or (view is not None and not view.is_usable()):
+        rooms: dict[FolderName, int] = {}
+        for name, probe in self._probes.items():
+            if self._paused_until.get(name, 0.0) > now_s:
                 continue
-            try:
-                with InboundFolder(folder.inbound), self._outbound(folder) as outbound:
-                    _need_room(outbound, folder, 0)
-            except EquipmentError:
-                self._paused_until[folder.key] = now_s + FOLDER_PAUSE_S
-                continue
-            ready.append(folder.key)
-        return tuple(ready)
+            room = probe.room(ANSWER_PATIENCE_S)
+            if room is None or room < 0:
+                self._paused_until[name] = now_s + FOLDER_PAUSE_S
+            else:
+                rooms[name] = room
+        return rooms
 
-    def _outbound(self, folder: FolderSettings) -> OutboundFolder:
-        staging = staging_view(folder.key) if folder.key in self.views else None
-        return OutboundFolder(folder.outbound, staging=staging)
+    def _claim(self) -> Job | None:
+        rooms = self._last_rooms = self._rooms()
+        largest = {name: self._largest_source(name, room) for name, room in rooms.items()}
+        return self.store.claim(self._me, tuple(rooms), boot_clock_s(), largest)
+
+    def _largest_source(self, name: FolderName, room: int) -> int:
+        """The largest source to claim: what may fit, and for a while less than one that turned out not to."""
+        largest = largest_source_bytes(room)
+        tried = self._too_large.get(name)
+        if tried is None or time.monotonic() > tried.until_s or room > tried.room + MORE_ROOM_BYTES:
+            return largest
+        return min(largest, tried.size - 1)
 
     def _do(self, job: Job) -> None:
         folder = self.settings.folder_named(job.folder)
@@ -164,7 +206,7 @@ class Worker:
         try:
             staged, treatment = self._stage(job, folder)
         except StopRequested:
-            self._give_back(job, counts=True)
+            self._give_back(job, None)
         except JobTaken:
             self.log.emit(JobVanished(job.id, job.folder, Reason.SOURCE_CHANGED))
         except BlurdError as error:
@@ -175,15 +217,16 @@ class Worker:
             self.log.internal_error(error)
             self._failed(job, Reason.INTERNAL_ERROR, Disposition.RETRY)
         else:
+            self._pauses.pop(job.folder, None)
             if self.store.stage(job.id, self._me, staged):
                 self.log.emit(_staged_event(job, treatment))
 
     def _stage(self, job: Job, folder: FolderSettings) -> tuple[StagedCopy, Treatment]:
-        name = staged_name(job.id, job.attempts)
+        name, guard = staged_name(job.id, job.attempts), self._guards[job.folder]
         rules, beats = self._rules[job.folder], self._beats(job)
         with (
-            InboundFolder(folder.inbound) as inbound,
-            self._outbound(folder) as outbound,
+            guard.open_inbound() as inbound,
+            guard.open_outbound() as outbound,
             inbound.open(job.path, allow_hard_links=folder.hard_links) as source,
         ):
             if not stamp_of(os.fstat(source.fileno())).same_content(job.stamp):
@@ -192,7 +235,7 @@ class Worker:
                 raise InputError(Reason.SOURCE_CHANGED, "open regions")  # the settings changed: the watcher holds it
             own = read_regions(inbound, job.path, job.regions, allow_hard_links=folder.hard_links)
             zones = fixed_zones(folder).with_regions(own.regions)
-            _need_room(outbound, folder, job.stamp.size)
+            self._need_room(outbound, folder, job, source)
             with outbound.staged(name, folder.mode) as target:
                 treatment = treat(source, target, self._codecs[job.folder], self.detectors, rules, beats, zones)
         staged = StagedCopy(
@@ -209,6 +252,13 @@ class Worker:
             regions_sha256=own.sha256,
         )
         return staged, treatment
+
+    @staticmethod
+    def _need_room(outbound: OutboundFolder, folder: FolderSettings, job: Job, source: BinaryIO) -> None:
+        """Raises OUTBOUND_SHORT where the copy may not fit."""
+        kind = kind_of(source)
+        if expected_bytes(kind, job.stamp.size) > outbound.free_bytes() - folder.reserve_bytes:
+            raise EquipmentError(Reason.OUTBOUND_SHORT, "check room")
 
     def _beats(self, job: Job) -> Report:
         """Progress of a job: feeds the watchdog, notes the share done, and stops the work when it must end."""
@@ -228,19 +278,33 @@ class Worker:
 
         return beat
 
-    def _give_back(self, job: Job, *, counts: bool) -> None:
+    def _give_back(self, job: Job, held_back: Reason | None) -> None:
+        """Put the job back; a stop counts among its returns, a folder that must pause does not."""
+        counts = held_back is None
         if counts and after_return(job.attempts, job.returns, self._retry).state is not JobState.QUEUED:
             self._failed(job, Reason.WORKER_DIED, Disposition.RETRY)
-        elif self.store.give_back(job.id, self._me, None):
+        elif self.store.give_back(job.id, self._me, held_back, counts=counts):
             self.log.emit(JobReturned(job.id, job.folder))
+
+    def _hold_back(self, job: Job, reason: Reason) -> None:
+        """Leave the folder, or only its files of this size and above, alone; ever longer while nothing gets through."""
+        now_s = time.monotonic()
+        if reason in (Reason.OUTBOUND_SHORT, Reason.OUTBOUND_FULL):
+            room = self._last_rooms.get(job.folder, 0)
+            self._too_large[job.folder] = _TooLarge(job.stamp.size, room, now_s + TOO_LARGE_PAUSE_S)
+        if reason is not Reason.OUTBOUND_SHORT:
+            pause_s = self._pauses.get(job.folder, FOLDER_PAUSE_S)
+            self._paused_until[job.folder] = now_s + pause_s
+            self._pauses[job.folder] = min(2 * pause_s, LONGEST_PAUSE_S)
+        self._give_back(job, reason)
 
     def _failed(self, job: Job, reason: Reason, disposition: Disposition) -> None:
         jitter = random.random()  # noqa: S311  spreads retries, guards nothing
         after = outcome(disposition, job.attempts, self._retry, jitter)
         if after.state is JobState.QUEUED:
-            self._paused_until[job.folder] = time.monotonic() + FOLDER_PAUSE_S
-            self._give_back(job, counts=False)
+            self._hold_back(job, reason)
             return
+        self._pauses.pop(job.folder, None)
         state = JobState.SUPERSEDED if reason is Reason.SOURCE_CHANGED else after.state
         if not self.store.finish(job.id, self._me, state, reason, boot_clock_s() + after.delay_s):
             return
@@ -252,20 +316,6 @@ class Worker:
             self.log.emit(JobDeferred(job.id, job.folder, reason, job.attempts, round(after.delay_s, 1)))
         else:
             self.log.emit(JobVanished(job.id, job.folder, reason))
-
-
-def need_current(views: Views, log: EventLog) -> None:
-    """Raises `ViewOutdated`, once it is logged, where the process must end for a fresh view."""
-    for name, view in views.items():
-        fault = view.fault()
-        if fault is not None:
-            log.emit(SandboxOutdated(name, fault))
-            raise ViewOutdated
-
-
-def _need_room(outbound: OutboundFolder, folder: FolderSettings, source_bytes: int) -> None:
-    if outbound.free_bytes() < source_bytes + folder.reserve_bytes:
-        raise EquipmentError(Reason.OUTBOUND_FULL, "check room")
 
 
 def _staged_event(job: Job, treatment: Treatment) -> JobStaged:
@@ -295,14 +345,13 @@ def work(settings: Settings, log: EventLog, *, sandboxed: bool = False) -> None:
 
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
-    views = (
-        {item.key: FolderView(item.inbound, item.outbound, staging_view(item.key)) for item in settings.folder}
-        if sandboxed
-        else {}
-    )
+    folders = settings.folder if sandboxed else ()
+    views = {folder.key: FolderView(folder.key, folder.inbound, folder.outbound) for folder in folders}
     try:
-        need_current(views, log)  # before the models are loaded: soon over where it is so at every start
-    except ViewOutdated:
+        for name, view in views.items():  # before the models are loaded: soon over where it is so at every start
+            FolderProbe(f"view-{name}", view.look).room(ANSWER_PATIENCE_S)
+    except ViewOutdated as end:
+        log.emit(SandboxOutdated(end.folder, end.fault))
         return
     started_s = time.monotonic()
     detectors = Detectors(settings, wanted_categories(settings))

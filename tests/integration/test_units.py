@@ -64,18 +64,19 @@ def test_systemd_reads_every_odd_path_as_it_is(read_by_systemd: dict[str, list[s
     watch = read_by_systemd["blurd-watch.service"]
     (writable,) = [line for line in watch if line.startswith("ReadWritePaths: ")]
     own = ["/data/cache", "/data/state 1"]
-    outbounds = [f"{path}/outbound" for name, path in ODD_PATHS.items() if name != "home"]
-    assert writable == "ReadWritePaths: " + " ".join(f"-{path}" for path in sorted([*own, *outbounds]))
+    folders = [
+        f"{path}/{side}" for name, path in ODD_PATHS.items() if name != "home" for side in ("inbound", "outbound")
+    ]
+    assert writable == "ReadWritePaths: " + " ".join(f"-{path}" for path in sorted([*own, *folders]))
     assert "SupplementaryGroups: photo-desk" in watch
 
 
 def test_a_home_is_empty_but_for_the_folders(read_by_systemd: dict[str, list[str]]) -> None:
     place = ODD_PATHS["home"]
     watch, work = (read_by_systemd[name] for name in ("blurd-watch.service", "blurd-work@1.service"))
-    assert f"BindPaths: -{place}/outbound:{place}/outbound:rbind" in watch
-    for lines, folders in ((watch, ["inbound"]), (work, ["inbound", "outbound"])):
-        for folder in folders:
-            assert f"BindReadOnlyPaths: -{place}/{folder}:{place}/{folder}:rbind" in lines
+    for folder in ("inbound", "outbound"):
+        assert f"BindPaths: -{place}/{folder}:{place}/{folder}:rbind" in watch
+        assert f"BindReadOnlyPaths: -{place}/{folder}:{place}/{folder}:rbind" in work
 
 
 def test_the_target_wants_as_many_workers_as_the_settings(read_by_systemd: dict[str, list[str]]) -> None:
@@ -103,10 +104,11 @@ def test_no_folder_is_required(read_by_systemd: dict[str, list[str]]) -> None:
 
 def test_s25_the_writable_place_is_above_a_share_so_that_one_mounted_anew_is_seen() -> None:
     """A mount of the sandbox on or in a share would hide the share that is mounted there later."""
-    assert watch_lines(a="/srv/a") == ['ReadWritePaths="-/srv/a/outbound"']
-    assert watch_lines("/srv/a/outbound", a="/srv/a") == ['ReadWritePaths="-/srv/a"']
+    assert watch_lines(a="/srv/a") == ['ReadWritePaths="-/srv/a/inbound"', 'ReadWritePaths="-/srv/a/outbound"']
+    mounted = ("/srv/a/inbound", "/srv/a/outbound")
+    assert watch_lines(*mounted, a="/srv/a") == ['ReadWritePaths="-/srv/a"']
     assert watch_lines("/mnt/nas", a="/mnt/nas/deep/down") == ['ReadWritePaths="-/mnt"']
-    assert watch_lines("/data", a="/data/a") == ['ReadWritePaths="-/data/a/outbound"']  # not the whole machine
+    assert watch_lines("/data", a="/data/a")[1] == 'ReadWritePaths="-/data/a/outbound"'  # not the whole machine
 
 
 def test_shares_of_the_fstab_count_before_they_are_mounted(tmp_path: Path) -> None:

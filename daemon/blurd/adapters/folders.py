@@ -4,7 +4,7 @@ Invariants
 * Inbound paths are opened beneath the folder, through no symbolic link, without blocking; only a regular file is ever
   handed out.
 * A staged file lies in `.blurd/` (mode 0700) inside outbound: same mount as its final place, invisible to the share.
-* What is published has the folder's mode and group; folders made for it are like outbound itself: `sharing.py`.
+* What is published has the folder's mode and group, whatever the umask: `sharing.py`.
 * Publication never overwrites: a hard link, or `renameat2(RENAME_NOREPLACE)` where the file system has no links.
 * A published name is durable when `publish` returns: the file was synced by `staged`, its folder is synced here.
   (POSIX does not promise that a synced file's name survives; syncing the folder does, on the file systems of Linux.)
@@ -16,20 +16,25 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 
 from blurd.adapters.files import open_beneath, sha256_of, stamp_of, status_beneath
 from blurd.adapters.sharing import Sharing, make_folder
-from blurd.core.naming import STAGING_FOLDER, candidates, regions_path
+from blurd.adapters.trouble import MOUNT_GONE, open_reason, writing
+from blurd.core.naming import OUTBOUND_MARKER, STAGING_FOLDER, candidates, regions_path
 from blurd.errors import BlurdError, EquipmentError, InputError, Reason
 from blurd.records import FileStamp
 
 _RENAME_NOREPLACE = 1
+_MARKER_NAME = OUTBOUND_MARKER.rpartition("/")[2]
 _NOTHING_THERE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EXDEV, errno.ENAMETOOLONG})
 _NO_LINK_ERRORS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
+
+Admit = Callable[[int], None]
+"""Asked with a folder's handle before anything is done there; raises where it is not the right one."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -37,12 +42,17 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class _Folder:
     """A handle on a folder, for as long as a `with` block."""
 
-    def __init__(self, path: Path, missing: Reason) -> None:
+    def __init__(self, path: Path, missing: Reason, admit: Admit | None) -> None:
         try:
             self._handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise EquipmentError(missing, "open folder") from error
-        self._path = path
+        if admit is not None:
+            try:
+                admit(self._handle)
+            except BaseException:
+                os.close(self._handle)
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -54,19 +64,12 @@ class _Folder:
         """Release the handle."""
         os.close(self._handle)
 
-    def is_current(self) -> bool:
-        """False where the path now names another folder (unmounted, remounted, replaced)."""
-        try:
-            return os.path.samestat(self._path.stat(), os.fstat(self._handle))
-        except OSError:
-            return False
-
 
 class InboundFolder(_Folder):
     """A handle on an inbound folder. Paths are relative, with `/`, as the scan gave them."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, Reason.INBOUND_MISSING)
+    def __init__(self, path: Path, admit: Admit | None = None) -> None:
+        super().__init__(path, Reason.INBOUND_MISSING, admit)
 
     def entries(self, path: str) -> Iterator[tuple[str, os.stat_result]]:
         """Name and status (of the entry itself, links not followed) of all that lies in one folder below."""
@@ -89,7 +92,9 @@ class InboundFolder(_Folder):
         try:
             handle = open_beneath(self._handle, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         except OSError as error:
-            raise InputError(_open_reason(error.errno), "open source") from error
+            if error.errno in MOUNT_GONE:
+                raise EquipmentError(Reason.INBOUND_MISSING, "open source") from error
+            raise InputError(open_reason(error.errno), "open source") from error
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             os.close(handle)
@@ -100,13 +105,17 @@ class InboundFolder(_Folder):
         return os.fdopen(handle, "rb")
 
     def status(self, path: str) -> os.stat_result | None:
-        """The status of whatever lies at the path, a link's own where it is one; None where nothing does."""
+        """The status of whatever lies at the path, a link's own where it is one; None where nothing does.
+
+        Raises `EquipmentError` with NO_PERMISSION, READ_ERROR or INBOUND_MISSING where that can't be told.
+        """
         try:
             return status_beneath(self._handle, path)
         except OSError as error:
             if error.errno in _NOTHING_THERE:
                 return None
-            raise EquipmentError(Reason.READ_ERROR, "look at source") from error
+            reason = Reason.INBOUND_MISSING if error.errno in MOUNT_GONE else open_reason(error.errno)
+            raise EquipmentError(reason, "look at source") from error
 
     def regions_stamp(self, path: str) -> FileStamp | None:
         """The stamp of whatever lies where a file's own regions would; None where nothing does."""
@@ -114,41 +123,34 @@ class InboundFolder(_Folder):
         return None if status is None else stamp_of(status)
 
 
-def _open_reason(code: int | None) -> Reason:
-    if code in (errno.ENOENT, errno.ENOTDIR):
-        return Reason.SOURCE_VANISHED
-    if code in (errno.ELOOP, errno.EXDEV):
-        return Reason.SYMBOLIC_LINK
-    if code in (errno.ENXIO, errno.ENODEV, errno.EISDIR):
-        return Reason.NOT_REGULAR
-    if code in (errno.EACCES, errno.EPERM):
-        return Reason.NO_PERMISSION
-    return Reason.READ_ERROR
-
-
 class OutboundFolder(_Folder):
     """A handle on an outbound folder and on its staging folder.
 
     `staging` is where the staging folder is reached instead, by a process that may write nothing else of outbound.
-    Without `sharing`, what is published keeps the mode that it was staged with.
+    Without `sharing`, copies keep the mode that they were staged with, and get outbound's group where we may give it.
     """
 
-    def __init__(self, path: Path, *, staging: Path | None = None, sharing: Sharing | None = None) -> None:
-        super().__init__(path, Reason.OUTBOUND_MISSING)
+    def __init__(
+        self, path: Path, admit: Admit | None = None, *, staging: Path | None = None, sharing: Sharing | None = None
+    ) -> None:
+        super().__init__(path, Reason.OUTBOUND_MISSING, admit)
         self._sharing = sharing
         try:
             self._staging = self._make_staging() if staging is None else _open_staging(staging)
         except BlurdError:
             super().close()
             raise
+        if not os.access(".", os.W_OK, dir_fd=self._staging, effective_ids=True):
+            self.close()
+            raise EquipmentError(Reason.OUTBOUND_READ_ONLY, "open staging")
+        status = os.fstat(self._staging)
+        if status.st_uid == os.geteuid() and status.st_mode & 0o077:
+            os.fchmod(self._staging, 0o700)  # somebody else made it, or opened it: what lies there is not verified
 
     def _make_staging(self) -> int:
         with writing("make staging"):
-            try:
-                os.mkdir(STAGING_FOLDER, 0o700, dir_fd=self._handle)
+            if make_folder(self._handle, STAGING_FOLDER, 0o700):
                 os.fsync(self._handle)
-            except FileExistsError:
-                pass
             return open_beneath(self._handle, STAGING_FOLDER, os.O_RDONLY | os.O_DIRECTORY)
 
     def close(self) -> None:
@@ -174,23 +176,28 @@ class OutboundFolder(_Folder):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
             file = os.fdopen(os.open(name, flags, 0o600, dir_fd=self._staging), "w+b")
         try:
-            with file:
+            try:
                 yield file
                 with writing("finish staged"):
                     file.flush()
                     os.fchmod(file.fileno(), mode)
                     os.fsync(file.fileno())
                     os.fsync(self._staging)
+            finally:
+                with suppress(OSError):  # what could not be written fails once more here, and is told already
+                    file.close()
         except BaseException:
-            self.remove_staged(name)
+            with suppress(OSError):  # what stays is found when the staging folder is cleaned
+                self.remove_staged(name)
             raise
 
     def open_staged(self, name: str) -> BinaryIO | None:
         """A staged file for reading; None where it is gone."""
-        try:
-            return os.fdopen(open_beneath(self._staging, name, os.O_RDONLY), "rb")
-        except OSError:
-            return None
+        with writing("open staged"):
+            try:
+                return os.fdopen(open_beneath(self._staging, name, os.O_RDONLY), "rb")
+            except FileNotFoundError:
+                return None
 
     def remove_staged(self, name: str) -> None:
         """Remove a staged file, if there."""
@@ -207,9 +214,10 @@ class OutboundFolder(_Folder):
             return  # somebody else stages here
 
     def staged_names(self) -> tuple[str, ...]:
-        """Names in the staging folder."""
+        """Names in the staging folder, the folder's marker left out."""
         with writing("list staging"):
-            return tuple(os.listdir(self._staging))  # noqa: PTH208  a handle is no path
+            names = os.listdir(self._staging)  # noqa: PTH208  a handle is no path
+        return tuple(name for name in names if name != _MARKER_NAME)
 
     # -- publication --------------------------------------------------------------------------------------------------
 
@@ -233,8 +241,7 @@ class OutboundFolder(_Folder):
         """
         with writing("publish"):
             head, _, name = target.rpartition("/")
-            self._share(staged)
-            folder = self._make_folders(head)
+            folder = self._make_folders(head, self._share(staged))
             try:
                 if not self._link(staged, folder, name):
                     return False
@@ -298,27 +305,28 @@ class OutboundFolder(_Folder):
                 return os.stat(STAGING_FOLDER, dir_fd=self._handle, follow_symlinks=False)
             raise EquipmentError(Reason.WRITE_ERROR, "look at outbound") from error
 
-    def _share(self, staged: str) -> None:
+    def _share(self, staged: str) -> Sharing:
         """Give a staged file the mode and the group that its published name is to have. Repeatable."""
-        if self._sharing is not None:
-            handle = open_beneath(self._staging, staged, os.O_RDONLY | os.O_NOFOLLOW)
-            try:
-                self._sharing.share(handle, self._handle)
-            finally:
-                os.close(handle)
+        handle = open_beneath(self._staging, staged, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            sharing = self._sharing or Sharing(stat.S_IMODE(os.fstat(handle).st_mode))
+            sharing.share(handle, self._handle)
+        finally:
+            os.close(handle)
+        return sharing
 
-    def _make_folders(self, path: str) -> int:
-        """A handle on a folder below outbound, made where missing, like outbound itself; through no link."""
+    def _make_folders(self, path: str, sharing: Sharing | None = None) -> int:
+        """A handle on a folder below outbound, made where missing for those whom copies are for; through no link."""
         handle = os.dup(self._handle)
-        mode = 0o700 | os.fstat(handle).st_mode & 0o777
+        mode = 0o700 if sharing is None else sharing.folder_mode(os.fstat(handle).st_mode)
         for part in filter(None, path.split("/")):
             below = -1
             try:
                 made = make_folder(handle, part, mode)
                 below = open_beneath(handle, part, os.O_RDONLY | os.O_DIRECTORY)
                 if made:
-                    if self._sharing is not None:
-                        self._sharing.give(below, self._handle)
+                    if sharing is not None:
+                        sharing.give(below, self._handle)
                     os.fsync(handle)
             except BaseException:
                 if below >= 0:
@@ -341,15 +349,22 @@ class OutboundFolder(_Folder):
         return True
 
     def _rename(self, staged: str, folder: int, name: str) -> bool:
-        done = _libc.renameat2(self._staging, os.fsencode(staged), folder, os.fsencode(name), _RENAME_NOREPLACE)
-        if done == 0:
-            return True
-        code = ctypes.get_errno()
-        if code == errno.EEXIST:
-            return False
-        if code in _NO_LINK_ERRORS:
-            raise EquipmentError(Reason.OUTBOUND_NO_LINKS, "publish")
-        raise OSError(code, os.strerror(code))
+        try:
+            return rename_without_overwriting(self._staging, staged, folder, name)
+        except OSError as error:
+            if error.errno in _NO_LINK_ERRORS:
+                raise EquipmentError(Reason.OUTBOUND_NO_LINKS, "publish") from error
+            raise
+
+
+def rename_without_overwriting(folder: int, name: str, new_folder: int, new_name: str) -> bool:
+    """`renameat2(2)` with RENAME_NOREPLACE; False where the new name is taken. Raises `OSError`."""
+    if _libc.renameat2(folder, os.fsencode(name), new_folder, os.fsencode(new_name), _RENAME_NOREPLACE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code == errno.EEXIST:
+        return False
+    raise OSError(code, os.strerror(code))
 
 
 def _open_staging(path: Path) -> int:
@@ -366,25 +381,3 @@ def _is_content(file: BinaryIO | None, sha256: str) -> bool:
         return False
     with file:
         return stat.S_ISREG(os.fstat(file.fileno()).st_mode) and sha256_of(file) == sha256
-
-
-@contextmanager
-def writing(operation: str) -> Iterator[None]:
-    """Translate errors of writing below outbound into reasons that pause the folder and never blame the input."""
-    try:
-        yield
-    except OSError as error:
-        raise EquipmentError(_WRITE_REASONS.get(error.errno or 0, Reason.WRITE_ERROR), operation) from error
-
-
-_WRITE_REASONS = {
-    errno.ENOSPC: Reason.OUTBOUND_FULL,
-    errno.EDQUOT: Reason.OUTBOUND_FULL,
-    errno.EROFS: Reason.OUTBOUND_READ_ONLY,
-    errno.EACCES: Reason.OUTBOUND_READ_ONLY,
-    errno.EPERM: Reason.OUTBOUND_READ_ONLY,
-    errno.ENOENT: Reason.OUTBOUND_MISSING,
-    errno.ENODEV: Reason.OUTBOUND_MISSING,
-    errno.ENOTCONN: Reason.OUTBOUND_MISSING,
-    errno.ESTALE: Reason.OUTBOUND_MISSING,
-}

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from blurd.adapters.mount_table import mounts
 from blurd.core.naming import STAGING_FOLDER
+from blurd.errors import EquipmentError, Reason
 from blurd.records import FolderName, ViewFault
 
 STAGING_VIEWS = Path("/run/blurd/staging")
@@ -34,13 +35,34 @@ def staging_view(name: FolderName) -> Path:
     return STAGING_VIEWS / name
 
 
-class FolderView:
-    """What a worker sees of one pair of folders. Made when the process starts; may hang where a share does."""
+class ViewOutdated(Exception):  # noqa: N818  not an error: a share was mounted
+    """The process must end for a fresh view of a folder."""
 
-    def __init__(self, inbound: Path, outbound: Path, staging: Path) -> None:
-        self._inbound, self._outbound, self._staging = inbound, outbound, staging
+    def __init__(self, folder: FolderName, fault: ViewFault) -> None:
+        super().__init__(folder, fault)
+        self.folder, self.fault = folder, fault
+
+
+class FolderView:
+    """What a worker sees of one pair of folders. Made when the process starts; asking may hang where a share does."""
+
+    def __init__(self, name: FolderName, inbound: Path, outbound: Path) -> None:
+        self._name, self._inbound, self._outbound, self._staging = name, inbound, outbound, staging_view(name)
         self._made_s = time.monotonic()
-        self._first = _identity(outbound / STAGING_FOLDER)
+        self._first: list[_Identity | None] = []
+
+    def need_current(self) -> None:
+        """Raises `ViewOutdated`, or OUTBOUND_READ_ONLY where no copy can be staged and a fresh view would not help."""
+        fault = self.fault()
+        if fault is not None:
+            raise ViewOutdated(self._name, fault)
+        if not self.is_usable():
+            raise EquipmentError(Reason.OUTBOUND_READ_ONLY, "look at staging")
+
+    def look(self) -> int:
+        """The same, as a probe asks it: there is no room to tell of."""
+        self.need_current()
+        return 0
 
     def fault(self) -> ViewFault | None:
         """Why the process must end for a fresh view; None where it need not."""
@@ -49,9 +71,11 @@ class FolderView:
         if _is_exposed(self._outbound):
             return ViewFault.OUTBOUND_WRITABLE
         there = _identity(self._outbound / STAGING_FOLDER)
+        if not self._first:
+            self._first.append(there)
         if there is None or there == _identity(self._staging):
             return None
-        changed = there != self._first
+        changed = there != self._first[0]
         return ViewFault.STAGING_ELSEWHERE if changed or time.monotonic() - self._made_s > PATIENCE_S else None
 
     def is_usable(self) -> bool:

@@ -1,7 +1,8 @@
 """Whom copies are for: the mode and the group of what is published, whatever the process's umask.
 
 Invariants
-* A copy has its folder's mode and group before it has its name. Folders that are made for copies are like outbound.
+* A copy has its folder's mode and group before it has its name. Whoever may read copies may enter the folders that are
+  made for them, and whoever of those may remove them from outbound may do so there.
 * A group that the settings name is given, or the folder pauses; that of outbound is given where we may.
 * No mode with a set-group bit is ever asked for: a service's sandbox forbids it. The kernel lets it be inherited.
 """
@@ -22,6 +23,11 @@ class Sharing:
 
     mode: int
     group: int | None = None
+
+    def folder_mode(self, outbound: int) -> int:
+        """The mode of a folder that is made for copies, where outbound has the other one."""
+        readers = self.mode & 0o044
+        return 0o700 | self.mode | readers >> 2 | readers >> 1 & outbound
 
     def give(self, handle: int, outbound: int) -> None:
         """Give an open file or folder to the group. Raises GROUP_UNUSABLE, or `OSError`."""

@@ -69,6 +69,11 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE job ADD COLUMN frames_per_s REAL NOT NULL DEFAULT 0;
     ALTER TABLE job ADD COLUMN left_s REAL NOT NULL DEFAULT 0
     """,
+    """
+    CREATE INDEX job_queued_by_size ON job (folder, size) WHERE state = 'queued';
+    CREATE INDEX job_held_back ON job (folder) WHERE state = 'queued' AND reason IS NOT NULL;
+    ALTER TABLE folder ADD COLUMN unreadable INTEGER NOT NULL DEFAULT 0
+    """,
 )
 
 
