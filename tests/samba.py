@@ -82,7 +82,17 @@ class SambaServer:
         for user in ("anna", "otto"):
             command = [*self.space.prefix, "smbpasswd", "-c", str(self.config), "-s", "-a", user]
             subprocess.run(command, input=f"{PASSWORD}\n{PASSWORD}\n", text=True, check=True, capture_output=True)
-        command = [*self.space.prefix, "smbd", "-F", "--no-process-group", "-s", str(self.config)]
+        command = [
+            *self.space.prefix,
+            "setpriv",
+            "--pdeathsig",
+            "TERM",
+            "smbd",
+            "-F",
+            "--no-process-group",
+            "-s",
+            str(self.config),
+        ]
         log = (self.root / "smbd.log").open("wb")
         # It ends its whole process group when it ends.
         self.process = subprocess.Popen(

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from blurd import __version__
 from blurd.adapters.host import end_with_parent, return_memory_early
 from blurd.adapters.known_folders import KnownFolders
 from blurd.adapters.log import EventLog
+from blurd.adapters.probe import ANSWER_PATIENCE_S, FolderProbe
 from blurd.adapters.store import SqliteJobStore
 from blurd.config import DEFAULT_PATH, Policy, Settings, load_settings
 from blurd.core.naming import printable
@@ -33,6 +35,7 @@ from blurd.records import Category, MaskStyle
 from blurd.records import Progress as FileProgress
 from blurd.run import run
 from blurd.status import as_json, is_healthy, print_status
+from blurd.units import out_of_step, units_are_installed, write_drop_ins
 
 if TYPE_CHECKING:
     from blurd.once import Tally
@@ -80,6 +83,21 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         command.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
         command.set_defaults(command=function)
+    command.add_argument(
+        "--sandboxed",
+        action="store_true",
+        help="run as blurd-work@.service does it: inbound read-only, of outbound the staging folder alone writable",
+    )
+
+    command = commands.add_parser(
+        "setup-units",
+        help="bring systemd's units in step with the settings",
+        description="Write the drop-ins that tell the units which folders they may use, which groups they need and how"
+        " many workers there are. Run it as root after each change of these in the settings.",
+    )
+    command.add_argument("--check", action="store_true", help="write nothing; exit code 1 where they are not in step")
+    command.add_argument("--root", type=Path, default=Path("/"), metavar="DIR", help="the root of another system")
+    command.set_defaults(command=_setup_units)
 
     command = commands.add_parser(
         "blur",
@@ -167,7 +185,22 @@ def _work(options: argparse.Namespace) -> int:
     from blurd.work import work  # noqa: PLC0415
 
     return_memory_early()
-    return _process(options, Part.WORK, work)
+    return _process(options, Part.WORK, partial(work, sandboxed=options.sandboxed))
+
+
+def _setup_units(options: argparse.Namespace) -> int:
+    root: Path = options.root
+    settings = load_settings(options.config or root / DEFAULT_PATH.relative_to("/"))
+    if options.check:
+        stale = out_of_step(settings, root)
+        for path in stale:
+            print(f"not in step with the settings: {path}")  # noqa: T201
+        print("run: blurd setup-units" if stale else "units and settings are in step")  # noqa: T201
+        return EXIT_PARTLY if stale else 0
+    for path in write_drop_ins(settings, root):
+        print(path)  # noqa: T201
+    print("then: systemctl daemon-reload && systemctl stop blurd.target && systemctl start blurd.target")  # noqa: T201
+    return 0
 
 
 def _process(options: argparse.Namespace, part: Part, serve: Callable[[Settings, EventLog], None]) -> int:
@@ -304,9 +337,17 @@ def _check_config(options: argparse.Namespace) -> int:
     print(f"{path}: {len(settings.folder)} folders, no errors")  # noqa: T201
     for folder in settings.folder:
         for key, place in (("inbound", folder.inbound), ("outbound", folder.outbound)):
-            if not place.is_dir():
-                print(f"note: folder {folder.name}: {key} {place} is not there yet")  # noqa: T201
+            there = FolderProbe(key, partial(_is_there, place)).room(ANSWER_PATIENCE_S)
+            if not there:
+                trouble = "does not answer" if there is None else "is not there yet"
+                print(f"note: folder {folder.name}: {key} {place} {trouble}")  # noqa: T201
+    if units_are_installed() and out_of_step(settings):
+        print("note: systemd's units are not in step with the settings; run: blurd setup-units")  # noqa: T201
     return 0
+
+
+def _is_there(place: Path) -> int:
+    return int(place.is_dir())
 
 
 def _accept_folder(options: argparse.Namespace) -> int:

@@ -65,6 +65,7 @@ class Reason(StrEnum):
     OUTBOUND_SHORT = "outbound_short"
     OUTBOUND_READ_ONLY = "outbound_read_only"
     OUTBOUND_NO_LINKS = "outbound_no_links"
+    GROUP_UNUSABLE = "group_unusable"
     WRITE_ERROR = "write_error"
     STAGED_LOST = "staged_lost"
     MODEL_MISSING = "model_missing"
@@ -85,6 +86,7 @@ class Reason(StrEnum):
     STATE_LOCKED = "state_locked"
     STATE_UNUSABLE = "state_unusable"
     SCHEMA_NEWER = "schema_newer"
+    UNITS_UNUSABLE = "units_unusable"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -220,12 +222,19 @@ REASONS: MappingProxyType[Reason, ReasonText] = MappingProxyType(
             "Make room; the folder resumes by itself.",
         ),
         Reason.OUTBOUND_READ_ONLY: ReasonText(
-            _PAUSE, "The outbound folder can't be written.", "Make it writable for the user blurd."
+            _PAUSE,
+            "The outbound folder can't be written.",
+            "Make it writable for the user blurd; where it is, and new in the settings, run: blurd setup-units",
         ),
         Reason.OUTBOUND_NO_LINKS: ReasonText(
             _STOP,
             "The outbound file system can neither link nor rename without overwriting.",
             "Put the outbound folder on another file system.",
+        ),
+        Reason.GROUP_UNUSABLE: ReasonText(
+            _PAUSE,
+            "The group in output_group does not exist, or blurd is not in it.",
+            "Create it and run: blurd setup-units; or correct output_group. Then restart blurd.",
         ),
         Reason.WRITE_ERROR: ReasonText(
             _PAUSE, "The copy could not be written.", "Check the outbound disk or mount; the folder resumes by itself."
@@ -274,6 +283,9 @@ REASONS: MappingProxyType[Reason, ReasonText] = MappingProxyType(
         ),
         Reason.SCHEMA_NEWER: ReasonText(
             _STOP, "The queue was written by a newer version of blurd.", "Install that version again, or a newer one."
+        ),
+        Reason.UNITS_UNUSABLE: ReasonText(
+            _STOP, "The units can't be brought in step with the settings.", "See also: man blurd"
         ),
         Reason.INTERNAL_ERROR: ReasonText(_RETRY, "A fault in blurd itself.", "Keep the file and report the fault."),
     }
@@ -336,6 +348,7 @@ EXIT_CODES: MappingProxyType[Reason, int] = MappingProxyType(
         Reason.OUTBOUND_FULL: 22,
         Reason.OUTBOUND_READ_ONLY: 23,
         Reason.OUTBOUND_NO_LINKS: 24,
+        Reason.UNITS_UNUSABLE: 28,
     }
 )
 """A process's exit code for the reason that ended it; 30 for any other."""

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 from blurd.errors import Reason
-from blurd.records import FolderName, MediaKind
+from blurd.records import FolderName, MediaKind, ViewFault
 
 _NAMESPACE = uuid.UUID("3f0d5b0e-7f0a-4d3f-9d5e-0c8f3a5f6b11")
 
@@ -336,6 +336,16 @@ class ModelCacheDropped(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SandboxOutdated(Event):
+    """What a worker sees at a folder is not what its sandbox is to show: it ends, and is started with a fresh view."""
+
+    name = "sandbox_outdated"
+    level = Level.WARNING
+    folder: FolderName
+    sign: ViewFault
+
+
+@dataclass(frozen=True, slots=True)
 class LibrarySpoke(Event):
     """A library logged something; its text is withheld, because it may quote names or content."""
 
@@ -381,6 +391,7 @@ EVENTS: tuple[type[Event], ...] = (
     JobRecovered,
     StagingCleaned,
     ModelCacheDropped,
+    SandboxOutdated,
     LibrarySpoke,
     InternalError,
 )

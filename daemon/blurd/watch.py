@@ -9,6 +9,8 @@ Invariants
   of all "all deleted", and nothing is written there. Both are opened and recognised anew for every round, and let go
   between rounds, so that a share can be unmounted.
 * A folder that does not come round within `ANSWER_WITHIN_S` is shown as not answering until it does.
+* systemd's watchdog is fed by the supervisor, and only while every keeper comes round. One that a file system keeps
+  waiting is excused: to end the process would not bring the share back, and would stop the other folders.
 * One watcher a state directory: a second one ends with STATE_LOCKED.
 """
 
@@ -17,17 +19,18 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
 from blurd import __version__
 from blurd.adapters import notify
 from blurd.adapters.folders import InboundFolder, OutboundFolder
-from blurd.adapters.host import boot_clock_s, boot_id, is_alive, this_process
+from blurd.adapters.host import boot_clock_s, boot_id, is_alive, is_held_by_kernel, this_process
 from blurd.adapters.known_folders import KnownFolders
 from blurd.adapters.ledger import Ledger
 from blurd.adapters.log import EventLog
+from blurd.adapters.sharing import sharing
 from blurd.adapters.store import SqliteJobStore
 from blurd.adapters.watcher import FolderWatcher
 from blurd.config import FolderSettings, Settings
@@ -60,8 +63,11 @@ RECOVER_EVERY_S = 2.0
 PAUSED_LOOK_S = 2.0
 RESCAN_ALONE_S = 10.0
 ANSWER_WITHIN_S = 10.0
-_LASTING = (Disposition.PAUSE, Disposition.STOP)
 PUBLISH_SLICE = 100
+_LASTING = (Disposition.PAUSE, Disposition.STOP)
+STUCK_S = 600.0
+"""A keeper that has not come round for so long is stuck, unless a file system holds it."""
+STOP_S = 10.0
 
 
 class FolderKeeper(threading.Thread):
@@ -88,6 +94,18 @@ class FolderKeeper(threading.Thread):
         self._settling = self._awaiting_regions = self._unreadable = 0
         self._unreadable_told = 0
 
+    @property
+    def paused(self) -> bool:
+        """True while the folder can't be served."""
+        return self._paused is not None
+
+    def is_stuck(self) -> bool:
+        """True where the keeper has ended, or does not come round and no file system keeps it waiting."""
+        if not self.is_alive():
+            return True
+        late = time.monotonic() - self._beat_s > STUCK_S
+        return late and not is_held_by_kernel(self.native_id or 0)
+
     def ask_to_stop(self) -> None:
         """End after the current step."""
         self._stopping.set()
@@ -96,6 +114,7 @@ class FolderKeeper(threading.Thread):
     def run(self) -> None:
         """Serve the folder; wait out whatever is wrong with it."""
         while not self._stopping.is_set():
+            self._beat()
             try:
                 store = SqliteJobStore(self._settings.queue_path)
             except EquipmentError as error:
@@ -125,9 +144,10 @@ class FolderKeeper(threading.Thread):
         )
         settler.beat = self._beat
         self._next_scan_s = self._next_watcher_s = 0.0
+        people = sharing(folder.mode, folder.output_group)
         while not self._stopping.is_set():
             self._beat()
-            with self._guard.open_inbound() as inbound, self._guard.open_outbound() as outbound:
+            with self._guard.open_inbound() as inbound, self._guard.open_outbound(people) as outbound:
                 self._keep_watcher()
                 self._take_in(store, settler, inbound, outbound)
                 short = self._publish(store, inbound, outbound) or self._shortage(store, outbound)
@@ -219,7 +239,8 @@ class FolderKeeper(threading.Thread):
         room = outbound.free_bytes() - self._folder.reserve_bytes
         if room < 0:
             return Reason.OUTBOUND_FULL
-        if store.largest_queued(self._folder.key) > largest_source_bytes(room):
+        largest = store.largest_queued(self._folder.key)
+        if largest > max(0, largest_source_bytes(room)):
             return Reason.OUTBOUND_SHORT
         reason = store.held_back(self._folder.key)
         if reason is None and self._held_back is not None and store.open_attempts(self._folder.key):
@@ -306,6 +327,7 @@ def watch(settings: Settings, log: EventLog) -> None:
 
     def ask(_number: int, _frame: FrameType | None) -> None:
         stop.set()
+        notify.stopping(STOP_S + 5.0)
 
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
@@ -330,15 +352,23 @@ def _supervise(settings: Settings, store: SqliteJobStore, log: EventLog, stop: t
     notify.ready()
     log.emit(ProcessStarted(Part.WATCH, os.getpid(), len(keepers)))
     while not stop.wait(RECOVER_EVERY_S):
-        notify.alive(f"{len(keepers)} folders")
         recover(store, rule, log)
         for keeper in keepers:
             keeper.look_after(store)
-    notify.stopping()
+        if not any(keeper.is_stuck() for keeper in keepers):
+            notify.alive(_status(keepers, store))
     for keeper in keepers:
         keeper.ask_to_stop()
-    deadline_s = time.monotonic() + 10.0
+    deadline_s = time.monotonic() + STOP_S
     for keeper in keepers:
         keeper.join(max(0.0, deadline_s - time.monotonic()))
     store.forget_process(condition)
     log.emit(ProcessStopped(Part.WATCH, os.getpid()))
+
+
+def _status(keepers: Sequence[FolderKeeper], store: SqliteJobStore) -> str:
+    """The line that `systemctl status` shows."""
+    waiting, running = store.workload()
+    paused = sum(keeper.paused for keeper in keepers)
+    parts = [f"{len(keepers)} folders", *([f"{paused} paused"] if paused else []), f"{waiting} waiting"]
+    return ", ".join((*parts, *(f"job {job.job} at {job.progress.share:.0%}" for job in running)))

@@ -6,6 +6,7 @@ Invariants
   left for later; no attempt is spent on either, and no other folder waits for it.
 * On SIGTERM or SIGINT the running job is given back and its staged file removed.
 * The process ends by itself after `work.jobs_per_process` jobs, so that no leak of a codec grows for ever.
+* Sandboxed, it claims nothing while it could write where it must not: it ends, and is started with a fresh view.
 
 DIAGNOSTICS: ends with the exit code of the reason where no work is possible (models, state); else with 0.
 """
@@ -15,7 +16,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import FrameType
 from typing import BinaryIO
@@ -28,8 +29,9 @@ from blurd.adapters.inference import OpenVinoDetector
 from blurd.adapters.known_folders import KnownFolders
 from blurd.adapters.log import EventLog
 from blurd.adapters.media import kind_of
-from blurd.adapters.probe import FolderProbe
+from blurd.adapters.probe import ANSWER_PATIENCE_S, FolderProbe
 from blurd.adapters.regions import read_regions
+from blurd.adapters.sandbox import FolderView, ViewOutdated, staging_view
 from blurd.adapters.store import SqliteJobStore
 from blurd.config import FolderSettings, Settings
 from blurd.core.naming import copy_path, staged_name
@@ -51,6 +53,7 @@ from blurd.events import (
     Part,
     ProcessStarted,
     ProcessStopped,
+    SandboxOutdated,
 )
 from blurd.pipeline import Report, Treatment, treat
 from blurd.records import FolderName, Job, JobState, MediaKind, ProcessCondition, Progress, StagedCopy
@@ -61,7 +64,11 @@ FOLDER_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 60.0
 TOO_LARGE_PAUSE_S = 10.0
 MORE_ROOM_BYTES = 1 << 20
-ANSWER_PATIENCE_S = 2.0
+STOP_S = 30.0
+"""How long systemd is asked to wait for the end of a step that hears no stop."""
+
+Views = Mapping[FolderName, FolderView]
+"""What a sandboxed worker sees of each folder; empty for one without a sandbox."""
 
 
 class StopRequested(Exception):  # noqa: N818  not an error: somebody asked
@@ -90,6 +97,7 @@ class Worker:
     detectors: Detectors
     log: EventLog
     stop: threading.Event
+    views: Views
 
     def __post_init__(self) -> None:
         self._me = this_process()
@@ -98,7 +106,7 @@ class Worker:
         self._rules = {folder.key: mask_rules(folder, self.detectors) for folder in folders}
         self._degraded_noted = False
         self._paused_until: dict[FolderName, float] = {}
-        self._pauses: dict[FolderName, int] = {}
+        self._pauses: dict[FolderName, float] = {}
         self._last_rooms: dict[FolderName, int] = {}
         self._too_large: dict[FolderName, _TooLarge] = {}
         self._guards = {folder.key: self._guard(folder) for folder in folders}
@@ -108,25 +116,34 @@ class Worker:
 
     def _guard(self, folder: FolderSettings) -> KnownFolders:
         state = self.settings.state.directory
-        return KnownFolders(state, folder.key, folder.inbound, folder.outbound, adopts=False)
+        staging = staging_view(folder.key) if folder.key in self.views else None
+        return KnownFolders(state, folder.key, folder.inbound, folder.outbound, adopts=False, staging=staging)
 
     def _look(self, folder: FolderSettings) -> Callable[[], int]:
         """How a probe's thread asks whether both folders are there and the right ones: room beyond the reserve."""
-        guard = self._guard(folder)
+        guard, view = self._guard(folder), self.views.get(folder.key)
 
         def look() -> int:
+            if view is not None:
+                view.need_current()
             with guard.open_inbound(), guard.open_outbound() as outbound:
                 return outbound.free_bytes() - folder.reserve_bytes
 
         return look
 
     def run(self) -> None:
-        """Work until asked to stop, or until the process has done its share."""
+        """Work until asked to stop, until the process has done its share, or until its view must be a fresh one."""
+        try:
+            self._work()
+        except ViewOutdated as end:
+            self.log.emit(SandboxOutdated(end.folder, end.fault))
+
+    def _work(self) -> None:
         self.store.note_process(self.condition())
         self._note_device()
         done = 0
         while not self.stop.is_set() and done < self.settings.work.jobs_per_process:
-            notify.alive(f"{done} jobs done")
+            notify.alive(f"{done} jobs done, {self.store.workload()[0]} waiting")
             job = self._claim()
             if job is None:
                 self.stop.wait(IDLE_S)
@@ -255,7 +272,7 @@ class Worker:
             if now_s - last_s < BEAT_S:
                 return
             last_s = now_s
-            notify.alive(f"job {job.id} at {progress.share:.0%}")
+            notify.alive(f"job {job.id} at {progress.share:.0%}, {self.store.workload()[0]} waiting")
             if not self.store.beat(job.id, self._me, progress):
                 raise JobTaken
 
@@ -276,8 +293,9 @@ class Worker:
             room = self._last_rooms.get(job.folder, 0)
             self._too_large[job.folder] = _TooLarge(job.stamp.size, room, now_s + TOO_LARGE_PAUSE_S)
         if reason is not Reason.OUTBOUND_SHORT:
-            pauses = self._pauses[job.folder] = self._pauses.get(job.folder, 0) + 1
-            self._paused_until[job.folder] = now_s + min(FOLDER_PAUSE_S * 2.0 ** (pauses - 1), LONGEST_PAUSE_S)
+            pause_s = self._pauses.get(job.folder, FOLDER_PAUSE_S)
+            self._paused_until[job.folder] = now_s + pause_s
+            self._pauses[job.folder] = min(2 * pause_s, LONGEST_PAUSE_S)
         self._give_back(job, reason)
 
     def _failed(self, job: Job, reason: Reason, disposition: Disposition) -> None:
@@ -317,15 +335,24 @@ def _staged_event(job: Job, treatment: Treatment) -> JobStaged:
     )
 
 
-def work(settings: Settings, log: EventLog) -> None:
-    """Run one worker until it is asked to stop or has done its share."""
+def work(settings: Settings, log: EventLog, *, sandboxed: bool = False) -> None:
+    """Run one worker until it is asked to stop or has done its share; a sandboxed one checks what it sees."""
     stop = threading.Event()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
         stop.set()
+        notify.stopping(STOP_S)
 
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
+    folders = settings.folder if sandboxed else ()
+    views = {folder.key: FolderView(folder.key, folder.inbound, folder.outbound) for folder in folders}
+    try:
+        for name, view in views.items():  # before the models are loaded: soon over where it is so at every start
+            FolderProbe(f"view-{name}", view.look).room(ANSWER_PATIENCE_S)
+    except ViewOutdated as end:
+        log.emit(SandboxOutdated(end.folder, end.fault))
+        return
     started_s = time.monotonic()
     detectors = Detectors(settings, wanted_categories(settings))
     detector, _ = detectors.values()  # builds both now: a fault in a model must show at the start
@@ -333,11 +360,11 @@ def work(settings: Settings, log: EventLog) -> None:
     log.emit(DetectorReady(Device(detector.device), len(detector.categories), seconds))
     store = SqliteJobStore(settings.queue_path)
     try:
-        worker = Worker(settings, store, detectors, log, stop)
+        worker = Worker(settings, store, detectors, log, stop, views)
         notify.ready()
         log.emit(ProcessStarted(Part.WORK, os.getpid(), len(settings.folder)))
         worker.run()
-        notify.stopping()
+        notify.stopping(STOP_S)
         store.forget_process(worker.condition())
         log.emit(ProcessStopped(Part.WORK, os.getpid()))
     finally:

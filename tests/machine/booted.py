@@ -86,7 +86,16 @@ class Machine:
 
     def boot(self) -> str:
         """Start it and wait until its systemd says that it has; what it says."""
-        command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network"]
+        command = [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "systemd-nspawn",
+            "--quiet",
+            "--register=no",
+            "--keep-unit",
+            "--private-network",
+        ]
         # Recent systemd starts on this machine's older cgroup hierarchy only if told so; elsewhere this means nothing.
         command += ["--setenv=SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1", "--console=pipe", f"--directory={self.root}"]
         with (self.folder / "console.log").open("ab") as console:

@@ -73,12 +73,17 @@ def test_s24_s25_an_unmounted_inbound_pauses_and_its_files_are_known_when_it_is_
         time.sleep(1)
         (space.at(inbound) / "c.png").write_bytes(png())  # seen by notification: watches are set anew
         watched.wait(lambda: watched.status()["queued"] == 3, "a third job")
+        # Gone and back between two looks: nobody sees the folder missing, but its watches ended.
+        space.while_busy("sh", "-c", f"umount '{inbound}' && mount -o loop '{disk}' '{inbound}'")
+        time.sleep(1.5)
+        (space.at(inbound) / "d.png").write_bytes(png())
+        watched.wait(lambda: watched.status()["queued"] == 4, "a fourth job")
     finally:
         space("sh", "-c", f"losetup -d $(losetup -n -O NAME -j '{tmp_path / 'other.img'}')")
     status = watched.status()
     assert (status["vanished"], status["superseded"], status["settling"]) == (0, 0, 0)
-    assert len(watched.events("job_queued")) == 3
-    assert len(watched.events("folder_paused")) == 1
+    assert len(watched.events("job_queued")) == 4
+    assert {line["reason"] for line in watched.events("folder_paused")} == {"inbound_strange"}
 
 
 def test_s26_nothing_is_written_into_the_bare_mount_point_of_outbound(

@@ -23,3 +23,9 @@ def test_s28_what_is_not_claimed_would_not_fit(kind: MediaKind, room: int, size:
     """The queue leaves out only what no kind of file of that size could be given."""
     if size > largest_source_bytes(room):
         assert expected_bytes(kind, size) > room
+
+
+@given(st.integers(1 << 21, 1 << 50))
+def test_s28_the_largest_that_is_claimed_fits_as_one_kind_at_least(room: int) -> None:
+    largest = largest_source_bytes(room)
+    assert min(expected_bytes(kind, largest) for kind in MediaKind) <= room

@@ -10,6 +10,9 @@ from collections.abc import Callable
 
 from blurd.errors import EquipmentError
 
+ANSWER_PATIENCE_S = 2.0
+"""How long a folder that answers at all is given to do so."""
+
 
 class FolderProbe:
     """Answers how much room a folder has; None while it can't be served or does not answer."""

@@ -10,6 +10,8 @@ A copy that is rendered again takes the place of the one before; there is never 
 Invariant: an expectation only decides when to begin. That a disk fills up all the same is met when it happens.
 """
 
+import math
+
 from blurd.records import MediaKind
 
 _IMAGE_GROWTH, _IMAGE_EXTRA_BYTES = 4.0, 1 << 20
@@ -25,6 +27,6 @@ def expected_bytes(kind: MediaKind, source_bytes: int) -> int:
 
 def largest_source_bytes(room_bytes: int) -> int:
     """The size above which no source of any kind fits; below it, its kind decides. Negative where nothing fits."""
-    if room_bytes <= 0:
-        return -1
-    return int(room_bytes / min(_IMAGE_GROWTH, _VIDEO_GROWTH))
+    image = (room_bytes - _IMAGE_EXTRA_BYTES) / _IMAGE_GROWTH
+    video = (room_bytes - _VIDEO_EXTRA_BYTES) / _VIDEO_GROWTH
+    return math.floor(max(image, video))

@@ -14,6 +14,7 @@ from blurd.core.naming import STAGING_FOLDER
 from blurd.core.shares import Exposure, Share, exposures, parse_shares
 from blurd.doctor.finding import Finding, Health
 from blurd.errors import REASONS, EquipmentError, Reason
+from blurd.units import out_of_step
 
 STATE_RESERVE_MEBIBYTES = 100
 TARGET = "blurd.target"
@@ -79,6 +80,7 @@ def examine_units(settings: Settings) -> Iterator[Finding]:
     running = sum(unit.active == "active" for unit in workers)
     for unit in (*fixed, *workers):
         yield from _unit(unit)
+    yield from _step(settings)
     target = next(unit for unit in fixed if unit.name == TARGET)
     if target.enabled not in ("enabled", "static"):
         text = f"{TARGET} is {target.enabled or 'not enabled'}: blurd does not start after a boot."
@@ -87,6 +89,21 @@ def examine_units(settings: Settings) -> Iterator[Finding]:
         yield Finding("systemd", Health.WRONG, "No worker runs.", f"systemctl restart {TARGET}")
     elif target.active == "active":
         yield Finding("systemd", Health.WELL, f"{WATCH} and {running} of {settings.work.workers} workers run.")
+
+
+def _step(settings: Settings) -> Iterator[Finding]:
+    try:
+        stale = out_of_step(settings)
+    except EquipmentError as error:
+        text = f"{REASONS[error.reason].meaning} {error.detail}"
+        yield Finding("units", Health.WRONG, text, REASONS[error.reason].remedy)
+        return
+    if stale:
+        text = f"{len(stale)} drop-ins of the units are not what the settings want."
+        mend = f"blurd setup-units && systemctl daemon-reload && systemctl restart {TARGET}"
+        yield Finding("units", Health.WRONG, text, mend)
+    else:
+        yield Finding("units", Health.WELL, "Units and settings are in step.")
 
 
 def _unit(unit: UnitState) -> Iterator[Finding]:
