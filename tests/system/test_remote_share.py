@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,10 @@ def space() -> Iterator[MountSpace]:
         yield made
 
 
+def queued(made: Appliance, number: int) -> bool:
+    return len(made.events("job_queued")) == number
+
+
 def test_a_file_that_comes_unannounced_is_found_within_the_interval(space: MountSpace, tmp_path: Path) -> None:
     """Written on the other machine, it gives no event here: three times the scan alone finds it, in its time."""
     there = tmp_path / "other machine"
@@ -38,11 +43,11 @@ def test_a_file_that_comes_unannounced_is_found_within_the_interval(space: Mount
             time.sleep(0.7 * number)  # at different moments between two scans
             written_s = time.monotonic()
             (there / f"{number}.png").write_bytes(png())
-            made.wait(lambda count=number + 1: len(made.events("job_queued")) == count, "a queued file")
+            made.wait(partial(queued, made, number + 1), "a queued file")
             assert time.monotonic() - written_s < RESCAN_S + SETTLE_S + SLACK_S
         (there / "deep" / "er").mkdir(parents=True)
         (there / "deep" / "er" / "a.png").write_bytes(png())
-        made.wait(lambda: len(made.events("job_queued")) == 4, "a file in a new folder")
+        made.wait(partial(queued, made, 4), "a file in a new folder")
     finally:
         assert made.stop() == 0
 
