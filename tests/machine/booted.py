@@ -40,7 +40,14 @@ def need_machine() -> None:
 
 def build_package(suite: str, version: str | None = None) -> Path:
     """The package for a suite, as packaging/build-deb makes it."""
-    command = [str(ROOT / "packaging" / "build-deb"), "--suite", suite, "--quick", "--output", str(WORK / suite)]
+    command = [
+        str(ROOT / "packaging" / "build-deb"),
+        "--suite",
+        suite,
+        "--quick",
+        "--output",
+        str(WORK / suite / "packages"),
+    ]
     done = subprocess.run(
         [*command, *(("--version", version) if version else ())], stdout=subprocess.PIPE, text=True, check=True
     )
@@ -58,13 +65,14 @@ class Machine:
         self.inbound, self.outbound = self.data / "photos" / "inbound", self.data / "photos" / "outbound"
         self._process: subprocess.Popen[bytes] | None = None
         self._leader = 0
-        self._binds = [f"--bind={self.data}:/srv/blurd", f"--bind-ro={self.folder}:/mnt"]
+        self._binds = [f"--bind={self.data}:/srv/blurd", f"--bind-ro={self.folder / 'packages'}:/mnt"]
 
     def __enter__(self) -> Self:
         self._make_base()
         shutil.rmtree(self.root, ignore_errors=True)
         shutil.rmtree(self.data, ignore_errors=True)
         self.data.mkdir(parents=True)
+        (self.folder / "packages").mkdir(exist_ok=True)
         subprocess.run(["cp", "-a", "--reflink=auto", str(self.folder / "base"), str(self.root)], check=True)
         (self.root / "var/log/journal").mkdir(exist_ok=True)  # the journal outlives a reboot
         (self.root / "etc/hostname").write_text("box\n")
@@ -107,6 +115,9 @@ class Machine:
             self._leader = self._find_leader()
             state = self.run("systemctl", "is-system-running").stdout.strip() if self._leader else ""
             if state in ("running", "degraded"):
+                # A container has a boot id of its own, laid over the kernel's; in units, which have /proc mounted anew,
+                # the kernel's shows. On a real machine there is one.
+                self.run("umount", "/proc/sys/kernel/random/boot_id")
                 return state
             assert self._process.poll() is None, "the machine did not boot; see build/machine/*/console.log"
             assert time.monotonic() < deadline_s, f"the machine did not boot in time: {state}"
