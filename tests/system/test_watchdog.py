@@ -16,7 +16,9 @@ import pytest
 from PIL import Image
 
 from appliance import Appliance
+from blurd.adapters import notify
 from blurd.adapters.host import is_held_by_kernel
+from blurd.work import SLOWEST_BYTES_PER_S
 
 
 class Manager:
@@ -59,7 +61,7 @@ def start(manager: Manager, made: Appliance, *command: str) -> subprocess.Popen[
             [sys.executable, *command],
             stdout=log,
             stderr=log,
-            env={**os.environ, "NOTIFY_SOCKET": str(manager.path)},
+            env={**os.environ, "NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "60000000"},
         )
 
 
@@ -145,6 +147,9 @@ def test_a_worker_tells_its_progress_and_asks_for_time_to_stop(manager: Manager,
         assert heard[-1]["STATUS"] == "1 folders, 3 waiting"
         worker = start(manager, made, "-m", "blurd", "--config", str(made.config), "work")
         heard = manager.hear(60, lambda message: "job " in message.get("STATUS", "") and "folders" in message["STATUS"])
+        sizes = [path.stat().st_size for path in (made.root / "in").iterdir() if path.suffix == ".jpg"]
+        longer = {str(round((60 + size / SLOWEST_BYTES_PER_S) * 1_000_000)) for size in sizes}
+        assert longer & {message.get("WATCHDOG_USEC") for message in heard}
         assert heard[-1]["STATUS"].startswith("1 folders, 2 waiting, job 1 at ")
         os.kill(watcher.pid, signal.SIGSTOP)
         os.kill(worker.pid, signal.SIGSTOP)
@@ -166,3 +171,16 @@ def test_a_worker_tells_its_progress_and_asks_for_time_to_stop(manager: Manager,
     finally:
         watcher.kill()
         watcher.wait()
+
+
+def test_a_manager_that_does_not_hear_ends_no_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the machine goes down, or the manager starts itself anew, nobody reads the socket."""
+    gone = Manager(tmp_path)
+    gone.close()
+    for path in (gone.path, tmp_path / "never"):
+        monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+        monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+        notify.ready()
+        notify.alive("1 waiting")
+        notify.wait_longer(1.0)
+        notify.stopping(1.0)
