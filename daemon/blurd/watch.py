@@ -68,6 +68,8 @@ _LASTING = (Disposition.PAUSE, Disposition.STOP)
 STUCK_S = 600.0
 """A keeper that has not come round for so long is stuck, unless a file system holds it."""
 STOP_S = 10.0
+FIRST_LOOK_S = 5.0
+"""So long the process waits with its readiness for every folder's staging folder to be there."""
 
 
 class FolderKeeper(threading.Thread):
@@ -80,6 +82,7 @@ class FolderKeeper(threading.Thread):
         self._log = log
         self._ledger = Ledger(settings.receipts_path)
         self._wake = threading.Event()
+        self.has_looked = threading.Event()
         self._stopping = threading.Event()
         self._watcher: FolderWatcher | None = None
         self._guard = KnownFolders(settings.state.directory, folder.key, folder.inbound, folder.outbound, adopts=True)
@@ -148,6 +151,7 @@ class FolderKeeper(threading.Thread):
         while not self._stopping.is_set():
             self._beat()
             with self._guard.open_inbound() as inbound, self._guard.open_outbound(people) as outbound:
+                self.has_looked.set()
                 self._keep_watcher()
                 self._take_in(store, settler, inbound, outbound)
                 short = self._publish(store, inbound, outbound) or self._shortage(store, outbound)
@@ -251,6 +255,7 @@ class FolderKeeper(threading.Thread):
 
     def _pause(self, store: SqliteJobStore | None, reason: Reason) -> None:
         self._beat()
+        self.has_looked.set()
         self._settling = self._awaiting_regions = self._unreadable = 0
         try:
             self._tell(store, reason)
@@ -349,6 +354,7 @@ def _supervise(settings: Settings, store: SqliteJobStore, log: EventLog, stop: t
     keepers = [FolderKeeper(settings, folder, log) for folder in settings.folder]
     for keeper in keepers:
         keeper.start()
+    _await_first_look(keepers)
     notify.ready()
     log.emit(ProcessStarted(Part.WATCH, os.getpid(), len(keepers)))
     while not stop.wait(RECOVER_EVERY_S):
@@ -364,6 +370,16 @@ def _supervise(settings: Settings, store: SqliteJobStore, log: EventLog, stop: t
         keeper.join(max(0.0, deadline_s - time.monotonic()))
     store.forget_process(condition)
     log.emit(ProcessStopped(Part.WATCH, os.getpid()))
+
+
+def _await_first_look(keepers: Sequence[FolderKeeper]) -> None:
+    """Wait, not for long, until each folder was opened, or could not be: workers start after this process.
+
+    What their sandbox shows is settled at their start, and a staging folder that is made later is not in it.
+    """
+    deadline_s = time.monotonic() + FIRST_LOOK_S
+    for keeper in keepers:
+        keeper.has_looked.wait(max(0.0, deadline_s - time.monotonic()))
 
 
 def _status(keepers: Sequence[FolderKeeper], store: SqliteJobStore) -> str:

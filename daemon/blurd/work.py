@@ -64,6 +64,8 @@ FOLDER_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 60.0
 TOO_LARGE_PAUSE_S = 10.0
 MORE_ROOM_BYTES = 1 << 20
+SLOWEST_BYTES_PER_S = 2 << 20
+"""What goes over a whole file without showing progress, such as hashing it, is at least this fast."""
 STOP_S = 30.0
 """How long systemd is asked to wait for the end of a step that hears no stop."""
 
@@ -149,7 +151,9 @@ class Worker:
                 self.stop.wait(IDLE_S)
                 continue
             self.log.emit(JobClaimed(job.id, job.folder, job.attempts))
+            notify.wait_longer(job.stamp.size / SLOWEST_BYTES_PER_S)
             self._do(job)
+            notify.wait_longer(0.0)
             self._note_device()
             done += 1
 

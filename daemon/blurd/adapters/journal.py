@@ -7,6 +7,7 @@ Invariants
 """
 
 import os
+from pathlib import Path
 from types import MappingProxyType
 
 from systemd.journal import sendv
@@ -17,6 +18,7 @@ PREFIX = "BLURD_"
 """Begins the name of each of an event's own fields; the rest is the field's name in capitals."""
 _PRIORITIES = MappingProxyType({Level.INFO: 6, Level.WARNING: 4, Level.ERROR: 3})
 """`syslog(3)`."""
+_SOCKET = Path("/run/systemd/journal/socket")
 _STANDARD_ERROR = 2
 
 
@@ -52,5 +54,7 @@ def message_of(event: Event) -> str:
 
 
 def send(event: Event, part: Part) -> None:
-    """Write an event to the journal. Raises `OSError` where there is none."""
+    """Write an event to the journal. Raises `OSError` where there is none; the library itself would be silent."""
+    if not _SOCKET.exists():
+        raise FileNotFoundError(_SOCKET)
     sendv(*(f"{key}={value}" for key, value in fields_of(event, part).items()))
