@@ -29,6 +29,7 @@ RELAXING = (
     "PrivateDevices=no",
     "DeviceAllow=/dev/dri/renderD128 rw",
     "SupplementaryGroups=render",
+    "RestrictSUIDSGID=no",
 )
 """Lines that leave something open; above each, or the lines that belong to it, stands why."""
 STRICT = (
