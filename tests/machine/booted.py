@@ -159,6 +159,10 @@ class Machine:
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         return done.stdout.strip()
 
+    def signal(self, name: str, process: int) -> None:
+        """Send a signal to a process, by its number inside."""
+        self.do("sh", "-c", f"kill -{name} {process}")
+
     def cut_power(self) -> None:
         """Everything inside is gone at once."""
         if self._process is None:
