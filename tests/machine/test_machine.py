@@ -308,3 +308,26 @@ def test_removal_and_purge_leave_originals_copies_and_receipts(box: Machine) -> 
         assert not (box.root / gone).exists(), gone
     assert not list((box.root / "etc/systemd/system").glob("blurd*"))
     assert not (box.root / "etc/systemd/system/multi-user.target.wants/blurd.target").is_symlink()
+
+
+def test_settings_without_a_folder_start_nothing_and_the_package_says_what_to_do(box: Machine) -> None:
+    """An operator's own settings are there before the package; after a mend blurd starts on what it had left."""
+    settings = box.root / "etc/blurd/blurd.toml"
+    settings.parent.mkdir()
+    settings.write_text("[watch]\nrescan_s = 30.0\n")
+    (package,) = (box.folder / "packages").glob("blurd_99*.deb")
+    said = box.run("dpkg", "--force-confold", "--install", f"/mnt/{package.name}")
+    assert said.returncode == 0, said.stderr
+    assert "add at least one [[folder]] table" in said.stderr
+    assert "systemctl start blurd.target" in said.stderr
+    assert box.show("blurd.target", "ActiveState") == "inactive"
+    assert box.show("blurd.target", "UnitFileState") == "enabled"
+    copies = sorted(path.name for path in box.outbound.glob("*.mp4"))
+    folder = 'name = "photos"\ninbound = "/srv/blurd/photos/inbound"\noutbound = "/srv/blurd/photos/outbound"\n'
+    settings.write_text(f"{settings.read_text()}[[folder]]\n{folder}")
+    box.do("blurd", "setup-units")
+    box.do("systemctl", "daemon-reload")
+    box.do("systemctl", "start", "blurd.target")
+    box.drop("after.jpg", portrait())
+    box.copy("after.jpg")
+    assert sorted(path.name for path in box.outbound.glob("*.mp4")) == copies  # what was done before is known still
