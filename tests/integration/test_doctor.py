@@ -44,6 +44,11 @@ class Patient:
         assert code is None or done.returncode == code, done.stdout
         return done
 
+    def leave_out_models(self) -> None:
+        """For rounds that are about something else: a missing model is told at once, a test of one takes a while."""
+        text = self.config.read_text().replace("[models]", '[models]\ndirectory = "/nonexistent"')
+        self.config.write_text(text)
+
     def folder(self, health: str | None = None) -> list[dict[str, Any]]:
         """What the doctor finds about the folders, of one kind or all."""
         findings = json.loads(self.doctor("--json", "--part", "folder:photos").stdout)["findings"]
@@ -145,6 +150,7 @@ def test_folders_that_the_service_may_not_enter(space: MountSpace) -> None:
     try:
         root.chmod(0o755)
         patient = Patient(root)
+        patient.leave_out_models()
         patient.prefix = space.prefix
         space.open_to_all(Path(sys.base_prefix))
         for path in (*root.rglob("*"), root / "state"):
@@ -156,7 +162,7 @@ def test_folders_that_the_service_may_not_enter(space: MountSpace) -> None:
             os.chown(root / name, 0, 0)
             (root / name).chmod(0o755)
         findings = json.loads(patient.doctor("--json", code=1).stdout)["findings"]
-        wrong = [item for item in findings if item["health"] == "wrong"]
+        wrong = [item for item in findings if item["health"] == "wrong" and item["subject"] != "models"]
         assert [item["subject"] for item in wrong] == ["folder photos, outbound"]
         assert f"can't be written by user {PLAIN_USER}" in wrong[0]["text"]
         assert "chgrp" in wrong[0]["mend"]
@@ -238,7 +244,7 @@ def test_samba_that_shows_too_much(space: MountSpace, patient: Patient) -> None:
     smb.write_text(f"[global]\n[copies]\npath = {out}\nguest ok = yes\n[fine]\npath = {out}\nveto files = /.blurd/\n")
     space("mount", "--bind", smb, "/etc/samba/smb.conf")
     patient.prefix = space.prefix
-    patient.config.write_text(patient.config.read_text().replace("[models]", '[models]\ndirectory = "/nonexistent"'))
+    patient.leave_out_models()
     findings = json.loads(patient.doctor("--json", code=1).stdout)["findings"]
     told = [(item["subject"], item["mend"]) for item in findings if item["subject"].startswith("Samba")]
     assert [subject for subject, _ in told] == ["Samba, share copies"] * 2

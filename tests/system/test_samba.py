@@ -30,7 +30,7 @@ class Office(Appliance):
     """blurd, as its own user, behind Samba."""
 
     def __init__(self, root: Path, space: MountSpace) -> None:
-        super().__init__(root, incomplete_after_s=3.0, classes=["plate"])
+        super().__init__(root, incomplete_after_s=2.0, classes=["plate"])
         for name in ("state", "cache"):
             (root / name).mkdir()
             own(root / name, 0o750)
@@ -99,7 +99,7 @@ def test_s01_a_slow_copy_is_taken_when_it_is_closed(office: Office) -> None:
     slow = office.root / "in" / "slow.png"
     office.wait(lambda: slow.exists() and slow.stat().st_size > 0, "the first part")
     before = office.status()
-    time.sleep(5)
+    time.sleep(3.5)
     after = office.status()
     assert after["rejected"] == before["rejected"]
     assert not (office.root / "out" / "slow.png").exists()
@@ -113,7 +113,7 @@ def test_s01_a_slow_copy_is_taken_when_it_is_closed(office: Office) -> None:
 
 def test_s04_a_temporary_name_is_left_alone_until_it_is_renamed(office: Office) -> None:
     office.server.put("film.png.part", photo(3))
-    time.sleep(3)
+    time.sleep(2)
     assert not list((office.root / "out").glob("film*"))
     assert office.server.ask("anna", "inbound", 'rename "film.png.part" "film.png"').returncode == 0
     office.copy("film.png")

@@ -10,8 +10,8 @@ from blurd.doctor.finding import Finding, Health
 from blurd.equipment import Detectors, wanted_categories
 from blurd.errors import REASONS, EquipmentError, Reason
 
-TEST_HEIGHT_PX, TEST_WIDTH_PX = 720, 1280
-SLOW_S = 20.0
+TEST_HEIGHT_PX, TEST_WIDTH_PX = 360, 640
+SLOW_S = 5.0
 _REINSTALL = "apt-get install --reinstall blurd (in a checkout: packaging/fetch-models)"
 _MENDS = {
     Reason.MODEL_MISSING: _REINSTALL,
