@@ -100,7 +100,7 @@ def _step(settings: Settings) -> Iterator[Finding]:
         return
     if stale:
         text = f"{len(stale)} drop-ins of the units are not what the settings want."
-        mend = f"blurd setup-units && systemctl daemon-reload && systemctl restart {TARGET}"
+        mend = "blurd setup-units, and then what that says"
         yield Finding("units", Health.WRONG, text, mend)
     else:
         yield Finding("units", Health.WELL, "Units and settings are in step.")
