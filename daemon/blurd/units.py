@@ -18,6 +18,7 @@ Invariants
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from blurd.adapters.mount_table import mounts, mounts_to_come
@@ -159,7 +160,10 @@ def _writable_place(folder: Path, mount_points: frozenset[Path]) -> Path:
 
 
 def _mount_points(root: Path) -> frozenset[Path]:
-    return frozenset(mount.point for mount in mounts()) | mounts_to_come(root / "etc/fstab")
+    """What is mounted, and what the fstab names; while a system is being made there may be no /proc to tell."""
+    with suppress(OSError):
+        return frozenset(mount.point for mount in mounts()) | mounts_to_come(root / "etc/fstab")
+    return mounts_to_come(root / "etc/fstab")
 
 
 def _in_home(path: Path) -> bool:

@@ -24,6 +24,7 @@ RELAXING = (
     "RestrictAddressFamilies=AF_UNIX",
     "ProtectProc=default",
     "ProcSubset=all",
+    "RestrictSUIDSGID=no",
     "MemoryDenyWriteExecute=no",
     "SystemCallFilter=fchown",
     "PrivateDevices=no",
@@ -139,6 +140,12 @@ def test_capabilities_are_one_and_none() -> None:
     assert "\nCapabilityBoundingSet=\n" in work
     assert "\nPrivateUsers=yes\n" in work
     assert "MemoryDenyWriteExecute=yes" in watch
+
+
+def test_names_can_be_opened_beneath_a_folder() -> None:
+    """`RestrictSUIDSGID=yes` answers every `openat2(2)`, by which all of inbound is opened, with ENOSYS."""
+    for service in SERVICES:
+        assert "\nRestrictSUIDSGID=no\n" in (UNITS / service).read_text(encoding="utf-8")
 
 
 def test_each_line_that_relaxes_says_why() -> None:

@@ -25,7 +25,7 @@ from blurd.records import FolderName, ViewFault
 
 STAGING_VIEWS = Path("/run/blurd/staging")
 """Where `blurd-work@.service.d/folders.conf` binds the staging folders, each under its folder's name."""
-PATIENCE_S = 300.0
+PATIENCE_S = 60.0
 
 _Identity = tuple[int, int]
 

@@ -4,7 +4,7 @@ Invariants
 * A copy has its folder's mode and group before it has its name. Whoever may read copies may enter the folders that are
   made for them, and whoever of those may remove them from outbound may do so there.
 * A group that the settings name is given, or the folder pauses; that of outbound is given where we may.
-* No mode with a set-group bit is ever asked for: a service's sandbox forbids it. The kernel lets it be inherited.
+* No mode with a set-group bit is ever asked for: the kernel lets folders inherit it.
 """
 
 import grp
