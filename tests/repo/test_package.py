@@ -1,5 +1,6 @@
 """The package's parts that can be looked at without building it: pages, completion, settings, scripts, shares."""
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -89,6 +90,15 @@ def test_the_settings_that_the_package_brings_are_valid() -> None:
     places = (ROOT / "systemd" / "blurd.tmpfiles").read_text()
     for place in (folder.inbound, folder.outbound):
         assert re.search(rf"^d {place} +2770 blurd blurd", places, re.MULTILINE)
+
+
+def test_the_settings_that_the_package_brings_stay_as_they_are() -> None:
+    """Whoever has edited them is asked at the next upgrade if they change; where nobody is there to answer, dpkg stops.
+
+    So they change only for a reason that is worth it; then the upgrade's notes must say so.
+    """
+    released = "c5e5e45f49648a51bb2e7b8170d95328d06c76a91f82a4b168962022e7ad34a7"
+    assert hashlib.sha256((DEBIAN / "blurd.toml").read_bytes()).hexdigest() == released
 
 
 @pytest.mark.parametrize("name", ["postinst", "prerm", "postrm"])
