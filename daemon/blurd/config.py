@@ -83,6 +83,8 @@ class WorkSettings(_Table):
     retry_first_s: Seconds = 10.0
     retry_longest_s: Seconds = 3600.0
     jobs_per_process: Annotated[int, Field(ge=1)] = 500
+    no_progress_s: Annotated[float, Field(ge=1.0, le=86_400.0)] = 600.0
+    memory_mebibytes: Annotated[int, Field(ge=0)] = 0
 
 
 class LimitSettings(_Table):
