@@ -338,8 +338,12 @@ def work(settings: Settings, log: EventLog) -> None:
     stopper = Stopper(STOP_S, lambda: _leave(workers, log))
     stopper.start()
     started_s = time.monotonic()
-    detectors = Detectors(settings, wanted_categories(settings))
-    detector, _ = detectors.values()  # builds both now: a fault in a model must show at the start
+    try:
+        detectors = Detectors(settings, wanted_categories(settings))
+        detector, _ = detectors.values()  # builds both now: a fault in a model must show at the start
+    except MemoryError:
+        detail = "It is not even enough for the models: raise work.memory_mebibytes."
+        raise EquipmentError(Reason.OUT_OF_MEMORY, "load models", detail) from None
     seconds = round(time.monotonic() - started_s, 2)
     log.emit(DetectorReady(Device(detector.device), len(detector.categories), seconds))
     try:

@@ -22,6 +22,8 @@ from blurd.records import WorkerIdentity
 _ENDED = (b"Z", b"X")
 """States in which a process does nothing any more."""
 _FIRST_TO_GO = 800
+_UNTOUCHED_MEBIBYTES = 1024
+"""Measured over photos and a 1080p video: 500 to 1000 more are asked for than are ever in use."""
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 _PR_SET_PDEATHSIG = 1
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
@@ -85,10 +87,10 @@ def end_process(worker: WorkerIdentity, within_s: float = 2.0) -> bool:
 def limit_memory(mebibytes: int) -> None:
     """Bound this process's own memory, and let it be the first to go when the machine has none left.
 
-    RLIMIT_DATA counts what is written to (heaps, stacks of threads), not what is only reserved or mapped from files,
-    of which inference has much.
+    RLIMIT_DATA counts what is asked for to be written to (heaps, stacks of threads), not what is mapped from files, of
+    which inference has much. Some of it is never touched: `_UNTOUCHED_MEBIBYTES` come on top.
     """
-    limit = mebibytes << 20
+    limit = mebibytes + _UNTOUCHED_MEBIBYTES << 20
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
     with suppress(OSError):

@@ -38,8 +38,8 @@ def rebuild_if_needed(queue: Path, ledger: Ledger, folders: Iterable[FolderName]
 
 def _is_behind(queue: Path, ledger: Ledger) -> bool:
     published = [receipt["job"] for receipt in ledger.newest() if receipt["event"] == PUBLISHED]
-    if not published:
-        return False
+    if not published or not queue.exists():
+        return bool(published)
     store = SqliteJobStore(queue)
     try:
         return store.contradicts(published)
