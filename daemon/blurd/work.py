@@ -337,20 +337,12 @@ def work(settings: Settings, log: EventLog) -> None:
     workers: list[Worker] = []
     stopper = Stopper(STOP_S, lambda: _leave(workers, log))
     stopper.start()
-    started_s = time.monotonic()
-    try:
-        detectors = Detectors(settings, wanted_categories(settings))
-        detector, _ = detectors.values()  # builds both now: a fault in a model must show at the start
-    except MemoryError:
-        detail = "It is not even enough for the models: raise work.memory_mebibytes."
-        raise EquipmentError(Reason.OUT_OF_MEMORY, "load models", detail) from None
-    seconds = round(time.monotonic() - started_s, 2)
-    log.emit(DetectorReady(Device(detector.device), len(detector.categories), seconds))
     try:
         store = open_queue(settings.queue_path, stopper.stop, Part.WORK, log.emit)
     except StopRequested:
         return
     try:
+        detectors = _load_models(settings, log)
         worker = Worker(settings, store, detectors, log, stopper.stop)
         workers.append(worker)
         notify.ready()
@@ -363,6 +355,20 @@ def work(settings: Settings, log: EventLog) -> None:
         log.emit(ProcessStopped(Part.WORK, os.getpid()))
     finally:
         store.close()
+
+
+def _load_models(settings: Settings, log: EventLog) -> Detectors:
+    """Both detectors, built: a fault in a model must show at the start."""
+    started_s = time.monotonic()
+    try:
+        detectors = Detectors(settings, wanted_categories(settings))
+        detector, _ = detectors.values()
+    except MemoryError:
+        detail = "It is not even enough for the models: raise work.memory_mebibytes."
+        raise EquipmentError(Reason.OUT_OF_MEMORY, "load models", detail) from None
+    seconds = round(time.monotonic() - started_s, 2)
+    log.emit(DetectorReady(Device(detector.device), len(detector.categories), seconds))
+    return detectors
 
 
 def _leave(workers: list[Worker], log: EventLog) -> None:

@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -77,12 +76,9 @@ def test_s39_a_poison_file_has_three_attempts_and_the_daemon_goes_on(tmp_path: P
 def test_s38_a_file_that_asks_for_too_much_memory_fails_alone(tmp_path: Path) -> None:
     """A real photo that the worker's own limit does not suffice for; it is never called damaged."""
     made = Appliance(tmp_path)
-    limits = "[work]\nmemory_mebibytes = 768\nmax_attempts = 2"
+    limits = "[work]\nmemory_mebibytes = 512\nmax_attempts = 2"
     made.config.write_text(made.config.read_text().replace("[work]", limits))
-    noise = np.random.default_rng(1).integers(0, 255, (500, 700, 3), np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(np.tile(noise, (12, 10, 1))).save(stream, "JPEG", quality=80)
-    made.drop("a huge.jpg", stream.getvalue())
+    made.drop("a huge.png", png(13_000, 14_000))
     made.start()
     made.wait(lambda: made.log.exists() and made.events("job_queued"), "the huge one's job")
     made.drop("good.png", png(60))
@@ -97,7 +93,7 @@ def test_s38_a_file_that_asks_for_too_much_memory_fails_alone(tmp_path: Path) ->
 
 
 def test_s38_a_library_that_never_stops_asking_is_refused_by_the_limit(tmp_path: Path) -> None:
-    made = HostileAppliance(tmp_path, "greedy", "memory_mebibytes = 768\nmax_attempts = 1")
+    made = HostileAppliance(tmp_path, "greedy", "memory_mebibytes = 512\nmax_attempts = 1")
     poisoned(made)
     made.copy("good.png")
     made.wait(lambda: made.status()["failed"] == 1, "a verdict")
