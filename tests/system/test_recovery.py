@@ -18,14 +18,9 @@ from blurd.adapters.host import this_process
 from blurd.adapters.store import SqliteJobStore
 from blurd.records import FolderName, FoundFile, JobState
 from hostile import POISON_WIDTH, HostileAppliance
+from media import flat_png
 
 FOLDER = FolderName("photos")
-
-
-def png(width: int, height: int = 40) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (width, height), "teal").save(stream, "PNG")
-    return stream.getvalue()
 
 
 def counts(made: Appliance) -> dict[str, int]:
@@ -35,10 +30,10 @@ def counts(made: Appliance) -> dict[str, int]:
 
 def poisoned(made: Appliance) -> None:
     """A poison picture first, then a good one."""
-    made.drop("a poison.png", png(POISON_WIDTH))
+    made.drop("a poison.png", flat_png(POISON_WIDTH, 40))
     made.start()
     made.wait(lambda: made.log.exists() and made.events("job_queued"), "the poison's job")
-    made.drop("good.png", png(60))
+    made.drop("good.png", flat_png(60, 40))
 
 
 def test_s37_a_decoder_that_loops_for_ever_is_ended_and_the_next_job_runs(tmp_path: Path) -> None:
@@ -78,10 +73,10 @@ def test_s38_a_file_that_asks_for_too_much_memory_fails_alone(tmp_path: Path) ->
     made = Appliance(tmp_path)
     limits = "[work]\nmemory_mebibytes = 512\nmax_attempts = 2"
     made.config.write_text(made.config.read_text().replace("[work]", limits))
-    made.drop("a huge.png", png(13_000, 14_000))
+    made.drop("a huge.png", flat_png(13_000, 14_000))
     made.start()
     made.wait(lambda: made.log.exists() and made.events("job_queued"), "the huge one's job")
-    made.drop("good.png", png(60))
+    made.drop("good.png", flat_png(60, 40))
     made.copy("good.png")
     made.wait(lambda: made.status()["failed"] == 1, "a verdict")
     assert made.stop() == 0
@@ -108,7 +103,7 @@ def queued(root: Path) -> SqliteJobStore:
         (root / name).mkdir()
     (root / "blurd.toml").write_text(settings_text(root))
     source = root / "in" / "a.png"
-    source.write_bytes(png(60))
+    source.write_bytes(flat_png(60, 40))
     store = SqliteJobStore(root / "state" / "queue.sqlite")
     store.enqueue(FOLDER, [FoundFile("a.png", stamp_of(source.stat()))])
     return store
@@ -147,7 +142,7 @@ def test_s40_a_watcher_stops_in_the_middle_of_finding_files(tmp_path: Path) -> N
     for name in ("in", "out"):
         (tmp_path / name).mkdir()
     (tmp_path / "blurd.toml").write_text(settings_text(tmp_path))
-    content = png(60)
+    content = flat_png(60, 40)
     for number in range(3000):
         (tmp_path / "in" / f"{number}.png").write_bytes(content)
     command = [sys.executable, "-m", "blurd", "--config", str(tmp_path / "blurd.toml"), "watch"]
