@@ -19,8 +19,8 @@ def raised(name: str) -> set[Reason]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
     )
     written = (node.args[0] for node in calls if node.args)
-    texts = (ast.unparse(reason) for reason in written)
-    return {Reason[text.removeprefix("Reason.")] for text in texts if text.startswith("Reason.")}
+    names = {ast.unparse(reason).removeprefix("Reason.") for reason in written}
+    return {reason for reason in Reason if reason.name in names}
 
 
 def test_trouble_with_equipment_never_rejects_a_file() -> None:

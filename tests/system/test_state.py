@@ -69,7 +69,8 @@ def test_s30_a_damaged_queue_is_begun_anew_at_the_start_and_in_mid_run(tmp_path:
     assert made.status()["published"] == 4
     assert "begun anew" in made.blurd("status").stdout
 
-    scribble(queue, start=1)  # while both processes have it open
+    for name in ("queue.sqlite", "queue.sqlite-wal"):  # while both processes have it open
+        scribble(tmp_path / "state" / name, start=1)
     made.drop("newer.png", flat_png(71, 40))
     made.copy("newer.png")
     made.wait(lambda: len(made.events("queue_set_aside")) == 2, "word of the second damage")
