@@ -184,6 +184,12 @@ class JobStore(Protocol):
     def published_before(self, job: Job, source_id: str, regions_sha256: str | None) -> StagedCopy | None:
         """What a receipt from before the queue was begun anew says of this very file's copy; None where none does."""
 
+    def versions_before(self, job: Job, source_id: str) -> tuple[tuple[JobId, StagedCopy], ...]:
+        """All that receipts from before say of this file's copies, under whatever regions, with their jobs' numbers."""
+
+    def remember(self, job: Job, earlier: JobId, copy: StagedCopy, published: str) -> None:
+        """Give the copy that an earlier version of the job's file has in outbound its job back."""
+
     def recognise(self, job: JobId, worker: WorkerIdentity, copy: StagedCopy, published: str | None) -> bool:
         """Claimed -> published, for a copy from before; `published` is its name, None where it was taken away."""
 

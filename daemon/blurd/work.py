@@ -234,12 +234,7 @@ class Worker:
             own = read_regions(inbound, job.path, job.regions, allow_hard_links=folder.hard_links)
             zones = fixed_zones(folder).with_regions(own.regions)
             source_sha256, source_id = source_hashes(source, job.path)
-            before = self.store.published_before(job, source_id, own.sha256)
-            if before is not None:
-                found = outbound.copies(before.target, before.size, before.sha256)
-                raise Recognised(
-                    before, next((path for path in found if not self.store.is_name_owned(job, path)), None)
-                )
+            self._look_back(job, outbound, source_id, own.sha256)
             _need_room(outbound, folder, job.stamp.size)
             with outbound.staged(name, folder.mode) as target:
                 treatment = treat(source, target, self._codecs[job.folder], self.detectors, rules, beats, zones)
@@ -258,6 +253,24 @@ class Worker:
             source_id=source_id,
         )
         return staged, treatment
+
+    def _look_back(self, job: Job, outbound: OutboundFolder, source_id: str, regions_sha256: str | None) -> None:
+        """Raise `Recognised` where the file was published before the queue was begun anew.
+
+        Copies made under other regions are remembered: they are withdrawn once this job's copy is published.
+        """
+
+        def name_of(copy: StagedCopy) -> str | None:
+            found = outbound.copies(copy.target, copy.size, copy.sha256)
+            return next((path for path in found if not self.store.is_name_owned(job, path)), None)
+
+        before = self.store.published_before(job, source_id, regions_sha256)
+        if before is not None:
+            raise Recognised(before, name_of(before))
+        for earlier, copy in self.store.versions_before(job, source_id):
+            name = name_of(copy)
+            if name is not None:
+                self.store.remember(job, earlier, copy, name)
 
     def _beats(self, job: Job) -> Report:
         """Progress of a job: feeds the watchdog, notes the share done, and stops the work when it must end."""

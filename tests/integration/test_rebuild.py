@@ -221,6 +221,37 @@ def test_s30_a_copy_that_was_linked_but_has_no_receipt_yet_is_not_put_there_twic
     assert box.copies() == {"a.jpg", "trip/b.jpg", "c.jpg"}
 
 
+def test_s30_a_copy_made_under_other_regions_is_withdrawn_as_ever(box: Box) -> None:
+    """The regions arrived while the queue was lost: the new copy takes the old one's place."""
+    no_database(box.queue)
+    box.mend()
+    store = SqliteJobStore(box.queue)
+    store.list_present(FOLDER, [(path, stamp_of(status)) for path, status in box.files()])
+    regions = box.root / "in" / "a.jpg.regions.json"
+    regions.write_bytes(b"{}")
+    stamp = stamp_of((box.root / "in" / "a.jpg").stat())
+    store.enqueue(FOLDER, [FoundFile("a.jpg", stamp, regions=stamp_of(regions.stat()))])
+    job = store.claim(ME, [FOLDER], 0.0)
+    assert job is not None
+    with box.inbound.open("a.jpg", allow_hard_links=False) as file:
+        source_sha256, source_id = source_hashes(file, "a.jpg")
+    digest = hashlib.sha256(b"{}").hexdigest()
+    assert store.published_before(job, source_id, digest) is None
+    ((earlier, copy),) = store.versions_before(job, source_id)
+    store.remember(job, earlier, copy, "a.jpg")
+    assert store.versions_before(job, source_id) == ()
+    name = f"job-{job.id}-1.staged"
+    with box.outbound.staged(name, 0o644) as staged:
+        staged.write(b"masked more")
+    sha256 = hashlib.sha256(b"masked more").hexdigest()
+    store.stage(job.id, ME, StagedCopy(name, "a.jpg", 11, sha256, source_sha256, FACTS, Verdict(1, 0), "m", "s"))
+    (waiting,) = store.staged_jobs(FOLDER, 9)
+    publish(store, box.ledger, box.inbound, box.outbound, waiting, {}, lambda _: None)
+    store.close()
+    assert box.copies() == {"a-2.jpg", "trip/b.jpg", "c.jpg"}
+    assert [receipt["event"] for receipt in box.receipts()][-2:] == ["published", "withdrawn"]
+
+
 def test_s30_a_lost_log_is_noticed_by_the_receipts(box: Box) -> None:
     """The last commits were in the log only: the file behind it is sound, and wrong."""
     held = SqliteJobStore(box.queue)  # keeps the log from being folded in

@@ -82,7 +82,9 @@ def is_damaged(path: Path) -> bool:
 
 
 def last_job(path: Path) -> int:
-    """The highest job number that the file ever gave; 0 where it can't be read any more."""
+    """The highest job number that the file ever gave; 0 where it can't be read any more, or is not there."""
+    if not path.exists():  # opening it would make one
+        return 0
     with suppress(sqlite3.Error), closing(sqlite3.connect(path, isolation_level=None)) as connection:
         row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'job'").fetchone()
         return int(row[0]) if row is not None and isinstance(row[0], int) else 0

@@ -5,6 +5,7 @@ How
 * `list_present` notes which files lie in a folder then, by path, size and mtime: only they are recognised. A file that
   is dropped later is new, whatever its content.
 * `published_before` is asked by the worker, once it has hashed a file; `recognise` closes the job then.
+* A copy made under other regions gets its job back (`remember`), so that it is withdrawn when the new one is published.
 
 Invariants
 * `begin` is one transaction: cut off, the queue is older than its receipts and is begun anew again.
@@ -12,12 +13,13 @@ Invariants
 """
 
 import json
+import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from blurd.adapters.host import wall_clock
 from blurd.adapters.store_base import QueueFile
-from blurd.adapters.store_rows import dump_staged, to_blob
+from blurd.adapters.store_rows import dump_regions, dump_staged, to_blob
 from blurd.core.lifecycle import UNFINISHED
 from blurd.core.naming import copy_path, staged_name
 from blurd.records import (
@@ -42,9 +44,15 @@ _CONTRADICTING = (UNFINISHED - {JobState.STAGED}) | {JobState.REJECTED, JobState
 """States that a job with a receipt never has: the receipt is written while it is staged."""
 _FIND = """
     SELECT receipt.* FROM receipt JOIN present USING (folder)
-        WHERE folder = ? AND source_id = ? AND regions_sha256 IS ? AND path = ? AND size = ? AND mtime_ns = ?
-        ORDER BY job DESC LIMIT 1
+        WHERE folder = ? AND source_id = ? AND path = ? AND size = ? AND mtime_ns = ? ORDER BY job DESC
 """
+_REMEMBER = """
+    INSERT INTO job (id, folder, path, size, mtime_ns, ctime_ns, inode, regions, state, staged, published,
+        created_at, changed_at) SELECT ?, folder, path, size, mtime_ns, ctime_ns, inode, ?, ?, ?, ?, ?, ?
+        FROM job WHERE id = ?
+"""
+_SOME_REGIONS = FileStamp(0, 0, 0, 0)
+"""A stamp that no regions have: those of an earlier version are known by their hash alone."""
 
 
 class RebuiltStore(QueueFile):
@@ -100,26 +108,29 @@ class RebuiltStore(QueueFile):
 
     def published_before(self, job: Job, source_id: str, regions_sha256: str | None) -> StagedCopy | None:
         """See `JobStore.published_before`."""
+        found = self._receipts(job, source_id)
+        return next((_copy(job, row) for row in found if row["regions_sha256"] == regions_sha256), None)
+
+    def versions_before(self, job: Job, source_id: str) -> tuple[tuple[JobId, StagedCopy], ...]:
+        """See `JobStore.versions_before`."""
+        return tuple((JobId(row["job"]), _copy(job, row)) for row in self._receipts(job, source_id))
+
+    def remember(self, job: Job, earlier: JobId, copy: StagedCopy, published: str) -> None:
+        """See `JobStore.remember`."""
+        regions = None if copy.regions_sha256 is None else dump_regions(_SOME_REGIONS)
+        now = wall_clock()
+        state = JobState.PUBLISHED
+        with self._transaction("remember"):
+            values = (earlier, regions, state, dump_staged(copy), to_blob(published), now, now, job.id)
+            self._connection.execute(_REMEMBER, values)
+            self._note(earlier, now, state, None, 0)
+            self._connection.execute("DELETE FROM receipt WHERE job = ?", (earlier,))
+
+    def _receipts(self, job: Job, source_id: str) -> list[sqlite3.Row]:
         stamp = job.stamp
-        values = (job.folder, source_id, regions_sha256, to_blob(job.path), stamp.size, stamp.mtime_ns)
+        values = (job.folder, source_id, to_blob(job.path), stamp.size, stamp.mtime_ns)
         with self._translated("look up receipt"):
-            row = self._connection.execute(_FIND, values).fetchone()
-        if row is None:
-            return None
-        told = json.loads(row["copy"])
-        return StagedCopy(
-            name=staged_name(job.id, job.attempts),
-            target=copy_path(job.path, told["suffix"]),
-            size=told["output_bytes"],
-            sha256=told["output_sha256"],
-            source_sha256=told["source_sha256"],
-            facts=MediaFacts(MediaKind(told["kind"]), told["format"], told["suffix"], 0, 0, told["frames"]),
-            verdict=Verdict(told["renders"], 0),
-            model_hash=told["model_hash"],
-            settings_hash=told["settings_hash"],
-            regions_sha256=regions_sha256,
-            source_id=source_id,
-        )
+            return self._connection.execute(_FIND, values).fetchall()
 
     def recognise(self, job: JobId, worker: WorkerIdentity, copy: StagedCopy, published: str | None) -> bool:
         """See `JobStore.recognise`."""
@@ -138,3 +149,21 @@ class RebuiltStore(QueueFile):
             )
             self._move(row, JobState.PUBLISHED, None)
             return True
+
+
+def _copy(job: Job, row: sqlite3.Row) -> StagedCopy:
+    """What a receipt says of a file's copy."""
+    told = json.loads(row["copy"])
+    return StagedCopy(
+        name=staged_name(job.id, job.attempts),
+        target=copy_path(job.path, told["suffix"]),
+        size=told["output_bytes"],
+        sha256=told["output_sha256"],
+        source_sha256=told["source_sha256"],
+        facts=MediaFacts(MediaKind(told["kind"]), told["format"], told["suffix"], 0, 0, told["frames"]),
+        verdict=Verdict(told["renders"], 0),
+        model_hash=told["model_hash"],
+        settings_hash=told["settings_hash"],
+        regions_sha256=row["regions_sha256"],
+        source_id=row["source_id"],
+    )
