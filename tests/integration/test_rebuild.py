@@ -14,7 +14,7 @@ from blurd.adapters.files import source_hashes, stamp_of
 from blurd.adapters.folders import InboundFolder, OutboundFolder
 from blurd.adapters.host import this_process
 from blurd.adapters.ledger import TAIL_BYTES, Ledger
-from blurd.adapters.queue_file import KEPT, is_damage_noted, is_damaged
+from blurd.adapters.queue_file import KEPT, is_damage_noted, is_damaged, note_damage
 from blurd.adapters.store import SqliteJobStore
 from blurd.core.naming import TEMPORARY_NAMES
 from blurd.errors import EquipmentError, Reason
@@ -295,6 +295,18 @@ def test_s30_damage_met_in_mid_run_is_noted_for_the_watcher(box: Box) -> None:
     assert is_damage_noted(box.queue)
     assert box.mend() is not None
     assert not is_damage_noted(box.queue)
+
+
+def test_s30_who_still_has_the_old_queue_open_marks_nothing_in_the_new_one(box: Box) -> None:
+    """A worker meets the damage again after the queue was begun anew: that is not done a second time."""
+    late = SqliteJobStore(box.queue)
+    no_database(box.root / "queue.sqlite")
+    assert box.mend() is not None
+    assert not late.is_current()
+    note_damage(box.queue, late._opened)
+    assert not is_damage_noted(box.queue)
+    assert box.mend() is None
+    late.close()
 
 
 def test_s30_a_cut_while_the_queue_is_begun_anew_is_mended(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """Workers that hang, crash, ask for too much or are asked to stop in mid-work: real processes, hostile decoders."""
 
-import io
 import os
 import signal
 import subprocess
@@ -9,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 import hostile
 from appliance import Appliance, settings_text
@@ -71,7 +69,7 @@ def test_s39_a_poison_file_has_three_attempts_and_the_daemon_goes_on(tmp_path: P
 def test_s38_a_file_that_asks_for_too_much_memory_fails_alone(tmp_path: Path) -> None:
     """A real photo that the worker's own limit does not suffice for; it is never called damaged."""
     made = Appliance(tmp_path)
-    limits = "[work]\nmemory_mebibytes = 512\nmax_attempts = 2"
+    limits = "[work]\nmemory_mebibytes = 512\nmax_attempts = 1"
     made.config.write_text(made.config.read_text().replace("[work]", limits))
     made.drop("a huge.png", flat_png(13_000, 14_000))
     made.start()
@@ -81,12 +79,10 @@ def test_s38_a_file_that_asks_for_too_much_memory_fails_alone(tmp_path: Path) ->
     made.wait(lambda: made.status()["failed"] == 1, "a verdict")
     assert made.stop() == 0
     assert made.status()["rejected"] == 0
-    assert made.events("job_failed")[0]["reason"] in ("out_of_memory", "worker_died", "detector_failed")
-    assert {"out_of_memory"} & {
-        event["reason"] for name in ("job_deferred", "job_failed") for event in made.events(name)
-    }
+    assert made.events("job_failed")[0]["reason"] == "out_of_memory"
 
 
+@pytest.mark.campaign
 def test_s38_a_library_that_never_stops_asking_is_refused_by_the_limit(tmp_path: Path) -> None:
     made = HostileAppliance(tmp_path, "greedy", "memory_mebibytes = 512\nmax_attempts = 1")
     poisoned(made)
@@ -109,7 +105,9 @@ def queued(root: Path) -> SqliteJobStore:
     return store
 
 
-@pytest.mark.parametrize("stage", ["analyse", "plan", "render", "verify"])
+@pytest.mark.parametrize(
+    "stage", ["analyse", *(pytest.param(stage, marks=pytest.mark.campaign) for stage in ("plan", "render", "verify"))]
+)
 def test_s40_a_stop_is_heard_at_every_stage_deep_inside_a_library(tmp_path: Path, stage: str) -> None:
     """The main thread never comes back. The job does, with its attempt, and nothing stays in staging."""
     store = queued(tmp_path)
@@ -138,12 +136,12 @@ def test_s40_a_stop_is_heard_at_every_stage_deep_inside_a_library(tmp_path: Path
 
 
 def test_s40_a_watcher_stops_in_the_middle_of_finding_files(tmp_path: Path) -> None:
-    """Thousands of files settle, and copies wait for publication; what was begun is whole, the rest is found again."""
+    """A thousand files settle, and copies wait for publication; what was begun is whole, the rest is found again."""
     for name in ("in", "out"):
         (tmp_path / name).mkdir()
     (tmp_path / "blurd.toml").write_text(settings_text(tmp_path))
     content = flat_png(60, 40)
-    for number in range(3000):
+    for number in range(1000):
         (tmp_path / "in" / f"{number}.png").write_bytes(content)
     command = [sys.executable, "-m", "blurd", "--config", str(tmp_path / "blurd.toml"), "watch"]
     watcher = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -164,20 +162,3 @@ def test_s40_a_watcher_stops_in_the_middle_of_finding_files(tmp_path: Path) -> N
         assert time.monotonic() - asked_s < 12
     finally:
         watcher.kill()
-
-
-def test_s37_a_worker_that_is_stopped_from_outside_is_ended_like_one_that_hangs(tmp_path: Path) -> None:
-    """SIGSTOP: it lives and shows no progress. Its job is done by the next one."""
-    made = Appliance(tmp_path)
-    made.config.write_text(made.config.read_text().replace("[work]", "[work]\nno_progress_s = 3.0"))
-    stream = io.BytesIO()
-    Image.effect_noise((2400, 1600), 60).save(stream, "JPEG")
-    made.drop("large.jpg", stream.getvalue())
-    made.start()
-    made.wait(lambda: made.log.exists() and made.events("job_claimed"), "a claim")
-    (worker,) = {event["pid"] for event in made.events("process_started") if event["part"] == "work"}
-    os.kill(worker, signal.SIGSTOP)
-    made.copy("large.jpg")
-    assert made.stop() == 0
-    assert [event["attempt"] for event in made.events("job_claimed")] == [1, 2]
-    assert [event["pid"] for event in made.events("worker_stuck")] == [worker]

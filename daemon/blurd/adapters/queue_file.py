@@ -1,8 +1,8 @@
 """The queue's database as a file: whether it is whole, and setting a damaged one aside.
 
 Invariants
-* Whoever meets damage leaves a mark beside the file; only the watcher, which alone holds the state directory, acts on
-  it.
+* Whoever meets damage leaves a mark beside the file, with the file's inode; only the watcher, which alone holds the
+  state directory, acts on it. Who still has a file open that was set aside marks nothing in the new one.
 * A damaged file is renamed with its log and kept, the newest `KEPT` of them; it is never written again.
 * A file that is locked, unreadable or on a full disk is not called damaged.
 
@@ -51,15 +51,29 @@ def is_full(folder: Path) -> bool:
         return False
 
 
-def note_damage(path: Path) -> None:
-    """Leave the mark that damage was met. Where even that fails, it will be met again."""
-    with suppress(OSError):
-        _mark(path).touch(mode=0o640)
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file stands at the path: device and inode; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def note_damage(path: Path, met_in: tuple[int, int] | None) -> None:
+    """Leave the mark that damage was met in that file. Where even that fails, it will be met again."""
+    if met_in is not None:
+        with suppress(OSError):
+            _mark(path).write_text(f"{met_in[1]}\n", encoding="ascii")
 
 
 def is_damage_noted(path: Path) -> bool:
-    """True where somebody met damage since the queue was last set aside."""
-    return _mark(path).exists()
+    """True where somebody met damage in the file that stands there now, not in one that was set aside since."""
+    present = identity(path)
+    try:
+        return present is not None and int(_mark(path).read_text(encoding="ascii")) == present[1]
+    except (OSError, ValueError):
+        return False
 
 
 def is_damaged(path: Path) -> bool:

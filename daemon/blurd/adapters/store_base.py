@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from blurd.adapters.host import wall_clock
-from blurd.adapters.queue_file import note_damage, reason_of
+from blurd.adapters.queue_file import identity, note_damage, reason_of
 from blurd.adapters.store_schema import check_version, migrate
 from blurd.core.lifecycle import move
 from blurd.errors import EquipmentError, Reason
@@ -42,6 +42,7 @@ class QueueFile:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path, self._read_only = path, read_only
+        self._opened = identity(path)
         with self._translated("open queue"):
             self._connection = self._open_to_read() if read_only else self._open()
 
@@ -49,7 +50,7 @@ class QueueFile:
         self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None)
         try:
-            self._opened = _identity(self._path)
+            self._opened = identity(self._path)
             connection.row_factory = sqlite3.Row
             for setting in _SETTINGS:
                 connection.execute(setting)
@@ -62,7 +63,7 @@ class QueueFile:
     def _open_to_read(self) -> sqlite3.Connection:
         connection = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
         try:
-            self._opened = _identity(self._path)
+            self._opened = identity(self._path)
             connection.row_factory = sqlite3.Row
             connection.execute(_SETTINGS[0])
             check_version(connection)
@@ -77,7 +78,7 @@ class QueueFile:
 
     def is_current(self) -> bool:
         """False where another file stands at the queue's path by now: this one was set aside."""
-        return _identity(self._path) == self._opened
+        return identity(self._path) == self._opened
 
     @contextmanager
     def _transaction(self, operation: str) -> Iterator[None]:
@@ -99,7 +100,7 @@ class QueueFile:
         except (sqlite3.Error, OSError) as error:
             reason = reason_of(error, self._path)
             if reason is Reason.QUEUE_DAMAGED and not self._read_only:
-                note_damage(self._path)
+                note_damage(self._path, self._opened)
             raise EquipmentError(reason, operation) from error
 
     def _move(self, row: sqlite3.Row, target: JobState, reason: Reason | None) -> None:
@@ -124,11 +125,3 @@ class QueueFile:
             return None
         holder = (row["worker_pid"], row["worker_start_ticks"], row["worker_boot"])
         return row if holder == (worker.pid, worker.start_ticks, worker.boot_id) else None
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
