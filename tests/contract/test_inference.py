@@ -273,7 +273,7 @@ def test_a_graph_that_can_not_be_used_is_refused(face_model: LoadedModel, spoil:
     assert caught.value.reason is Reason.MODEL_INVALID
 
 
-def test_a_compiled_network_is_kept_and_a_damaged_one_replaced(tmp_path: Path) -> None:
+def test_s31_a_compiled_network_is_kept_and_a_damaged_one_replaced(tmp_path: Path) -> None:
     photo = astronaut(0.3)
     expected = build(cache_directory=tmp_path).detect(photo)
     (kept,) = tmp_path.glob(f"*{SUFFIX}")

@@ -48,6 +48,8 @@ def open_queue(path: Path, stop: threading.Event, part: Part, emit: Callable[[Ev
     """The queue, once the watcher has set aside what is damaged. Raises as `patiently` does."""
 
     def act() -> SqliteJobStore:
+        if is_damage_noted(path):
+            emit(StateTrouble(part, Reason.QUEUE_DAMAGED))
         while is_damage_noted(path):
             if stop.wait(PAUSE_S):
                 raise StopRequested
