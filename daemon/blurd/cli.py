@@ -23,8 +23,10 @@ from blurd.adapters.host import end_with_parent, return_memory_early
 from blurd.adapters.log import EventLog
 from blurd.adapters.store import SqliteJobStore
 from blurd.config import DEFAULT_PATH, Policy, Settings, load_settings
+from blurd.core.naming import printable
 from blurd.errors import EXIT_CODES, EXIT_OTHER, EXIT_PARTLY, REASONS, BlurdError, EquipmentError, Reason
 from blurd.events import Part, ProcessFailed
+from blurd.queue_commands import add_queue_commands, settings_of_queue
 from blurd.records import Category, MaskStyle
 from blurd.records import Progress as FileProgress
 from blurd.run import run
@@ -117,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("check-config", help="check the settings and list every error")
     command.set_defaults(command=_check_config)
 
+    add_queue_commands(commands)
     command = commands.add_parser("status", help="show what is waiting, running, done and refused")
     command.add_argument("--json", action="store_true", help="for scripts")
     command.set_defaults(command=_status)
@@ -186,7 +189,7 @@ def _blur(options: argparse.Namespace) -> int:
         task = bar.add_task("", total=1, speed="")
 
         def began(path: str, number: int, count: int) -> "_Share":
-            bar.update(task, description=_printable(path), total=count, completed=number - 1)
+            bar.update(task, description=printable(path), total=count, completed=number - 1)
             return _Share(bar, task, number - 1)
 
         tally = blur(settings, policy, options.source, options.target, began)
@@ -268,20 +271,14 @@ class _Share:
 def _report(tally: "Tally", *, quiet: bool) -> None:
     if not quiet:
         for path in tally.written:
-            print(_printable(path))  # noqa: T201
+            print(printable(path))  # noqa: T201
     for path, reason in tally.refused:
-        print(f"{_printable(path)}: {reason}. {REASONS[reason].meaning} {REASONS[reason].remedy}", file=sys.stderr)  # noqa: T201
+        print(f"{printable(path)}: {reason}. {REASONS[reason].meaning} {REASONS[reason].remedy}", file=sys.stderr)  # noqa: T201
     parts = [f"{len(tally.written)} written", f"{len(tally.present)} already there", f"{len(tally.refused)} refused"]
     if tally.ignored:
         parts.append(f"{tally.ignored} ignored, no image or video")
     if not quiet:
         print(", ".join(parts), file=sys.stderr)  # noqa: T201
-
-
-def _printable(path: str) -> str:
-    """A file name that can't steer the terminal."""
-    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _check_config(options: argparse.Namespace) -> int:
@@ -300,10 +297,8 @@ def _check_config(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    settings = _settings(options)
-    if not settings.queue_path.exists():
-        raise EquipmentError(Reason.STATE_UNUSABLE, "read status", "blurd has not run here yet.")
-    store = SqliteJobStore(settings.queue_path)
+    settings = settings_of_queue(options.config)
+    store = SqliteJobStore(settings.queue_path, read_only=True)
     try:
         overview = store.overview()
     finally:

@@ -40,7 +40,6 @@ class Treatment:
     verdict: Verdict
     size: int
     sha256: str
-    source_sha256: str
     source_size: int
     stage_seconds: Mapping[str, float]
     model_hash: str
@@ -82,7 +81,7 @@ def treat(
     def progress(share: float) -> None:
         report(_progress(share, frames, watch.elapsed_s))
 
-    source_sha256, source_size = sha256_of(source_file), size_of(source_file)
+    source_size = size_of(source_file)
     with watch.stage("analyse"):
         source = codec.open(source_file)
         frames = source.facts.frames
@@ -116,7 +115,6 @@ def treat(
                 verdict=Verdict(renders, timeline.mask_count - planned),
                 size=size_of(target),
                 sha256=sha256_of(target),
-                source_sha256=source_sha256,
                 source_size=source_size,
                 stage_seconds=watch.seconds,
                 model_hash=detector.model_hash,
@@ -138,8 +136,8 @@ def _canvas(source: MediaSource[Any]) -> Canvas:
 def _progress(share: float, frames: int, elapsed_s: float) -> Progress:
     """What is left, if the work goes on as fast as it went so far."""
     if share <= 0 or elapsed_s <= 0:
-        return Progress(share)
-    return Progress(share, round(frames * share / elapsed_s, 2), round(elapsed_s * (1 - share) / share, 1))
+        return Progress(share, frames=frames)
+    return Progress(share, round(frames * share / elapsed_s, 2), round(elapsed_s * (1 - share) / share, 1), frames)
 
 
 def _part(progress: Callable[[float], None], start: float, end: float) -> Callable[[float], None]:

@@ -5,7 +5,9 @@ One thread a folder, so that a share that hangs holds up nobody else; the main t
 Invariants
 * Hints wake the scan early; the scan every `watch.rescan_s` is the truth.
 * A folder whose inbound or outbound is not there is paused: nothing in it is judged, least of all "all deleted".
-* One watcher a state directory: a second one ends with STATE_LOCKED.
+* One watcher a state directory: a second one ends with STATE_LOCKED. It alone mends the queue: at the start, and
+  whenever somebody met damage, everything is let go, the queue set aside and begun anew (`stages/rebuild.py`).
+* A queue that can't be written now (full disk) is waited for.
 """
 
 import fcntl
@@ -14,39 +16,43 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from blurd import __version__
 from blurd.adapters import notify
+from blurd.adapters.files import stamp_of
 from blurd.adapters.folders import InboundFolder, OutboundFolder
-from blurd.adapters.host import boot_clock_s, boot_id, is_alive, this_process
+from blurd.adapters.host import this_process
 from blurd.adapters.ledger import Ledger
 from blurd.adapters.log import EventLog
+from blurd.adapters.queue_file import is_damage_noted
 from blurd.adapters.store import SqliteJobStore
 from blurd.adapters.watcher import FolderWatcher
 from blurd.config import FolderSettings, Settings
 from blurd.core.naming import parse_staged_name
-from blurd.core.retry import RetryRule, after_return, outcome
+from blurd.core.retry import RetryRule
 from blurd.core.settling import SettleRule
-from blurd.errors import Disposition, EquipmentError, Reason
+from blurd.errors import EquipmentError, Reason
 from blurd.events import (
     FolderPaused,
     FolderResumed,
     FolderWatched,
     Hints,
-    JobFailed,
-    JobRecovered,
-    JobReturned,
     Part,
     ProcessStarted,
     ProcessStopped,
     StagingCleaned,
+    StateTrouble,
+    StateUsable,
 )
-from blurd.records import FolderCondition, JobState, ProcessCondition
+from blurd.records import FolderCondition, ProcessCondition
 from blurd.stages.enqueue import enqueue
 from blurd.stages.publish import publish
-from blurd.stages.settle import Settler
+from blurd.stages.rebuild import rebuild_if_needed
+from blurd.stages.recover import recover
+from blurd.stages.settle import Settler, walk
+from blurd.stages.wait import StopRequested, patiently
 
 PUBLISH_EVERY_S = 0.5
 RECOVER_EVERY_S = 2.0
@@ -109,6 +115,9 @@ class FolderKeeper(threading.Thread):
             others_ignored=folder.other_files == "ignore",
         )
         with InboundFolder(folder.inbound) as inbound, OutboundFolder(folder.outbound) as outbound:
+            if store.is_unlisted(folder.key):
+                files = walk(inbound, patterns)
+                store.list_present(folder.key, [(path, stamp_of(status)) for path, status in files])
             self._start_watcher()
             self._next_scan_s = 0.0
             while not self._stopping.is_set():
@@ -140,6 +149,8 @@ class FolderKeeper(threading.Thread):
 
     def _publish(self, store: SqliteJobStore, inbound: InboundFolder, outbound: OutboundFolder) -> None:
         for job in store.staged_jobs(self._folder.key, PUBLISH_SLICE):
+            if self._stopping.is_set():
+                return
             receipt = {"version": __version__, "mask_style": str(self._folder.mask.style)}
             publish(store, self._ledger, inbound, outbound, job, receipt, self._log.emit)
 
@@ -205,25 +216,6 @@ class FolderKeeper(threading.Thread):
             self._noted = condition
 
 
-def recover(store: SqliteJobStore, rule: RetryRule, log: EventLog) -> None:
-    """Take back every claimed job whose worker is gone (`core/lifecycle.py`, recovery of claimed)."""
-    for claim in store.claims():
-        job, worker = claim.job, claim.worker
-        if is_alive(worker):
-            continue
-        rebooted = worker.boot_id != boot_id()
-        if rebooted and after_return(job.attempts, job.returns, rule).state is JobState.QUEUED:
-            if store.give_back(job.id, worker, None):
-                log.emit(JobReturned(job.id, job.folder))
-            continue
-        after = outcome(Disposition.RETRY, job.attempts, rule, 0.5)
-        if store.finish(job.id, worker, after.state, Reason.WORKER_DIED, boot_clock_s() + after.delay_s):
-            if after.state is JobState.FAILED:
-                log.emit(JobFailed(job.id, job.folder, Reason.WORKER_DIED, job.attempts))
-            else:
-                log.emit(JobRecovered(job.id, job.folder))
-
-
 @contextmanager
 def state_lock(settings: Settings) -> Iterator[None]:
     """Hold the state directory. Raises STATE_LOCKED where another watcher has it, STATE_UNUSABLE where it can't be."""
@@ -253,32 +245,77 @@ def watch(settings: Settings, log: EventLog) -> None:
     signal.signal(signal.SIGINT, ask)
     signal.signal(signal.SIGIO, signal.SIG_IGN)  # see `files.writer_gone`
     with state_lock(settings):
-        store = SqliteJobStore(settings.queue_path)
-        try:
-            _supervise(settings, store, log, stop)
-        finally:
-            store.close()
+        log.emit(ProcessStarted(Part.WATCH, os.getpid(), len(settings.folder)))
+        while not stop.is_set():
+            try:
+                store = patiently(lambda: _sound_queue(settings, log), stop, Part.WATCH, log.emit)
+            except StopRequested:
+                break
+            try:
+                _supervise(settings, store, log, stop)
+            finally:
+                store.close()
+        log.emit(ProcessStopped(Part.WATCH, os.getpid()))
+
+
+def _sound_queue(settings: Settings, log: EventLog) -> SqliteJobStore:
+    """The queue, begun anew where it had to be."""
+    path, folders = settings.queue_path, [folder.key for folder in settings.folder]
+    told = rebuild_if_needed(path, Ledger(settings.receipts_path), folders)
+    if told is not None:
+        log.emit(told)
+    return SqliteJobStore(path)
 
 
 def _supervise(settings: Settings, store: SqliteJobStore, log: EventLog, stop: threading.Event) -> None:
-    work = settings.work
-    rule = RetryRule(work.max_attempts, work.retry_first_s, work.retry_longest_s)
-    condition = ProcessCondition(str(Part.WATCH), this_process())
-    recover(store, rule, log)
-    store.note_process(condition)
+    """Serve all folders until asked to stop, or until the queue is found damaged."""
     keepers = [FolderKeeper(settings, folder, log) for folder in settings.folder]
+    overseer = _Overseer(settings, store, log)
+    overseer.look()
     for keeper in keepers:
         keeper.start()
     notify.ready()
-    log.emit(ProcessStarted(Part.WATCH, os.getpid(), len(keepers)))
-    while not stop.wait(RECOVER_EVERY_S):
+    while not stop.wait(RECOVER_EVERY_S) and not is_damage_noted(settings.queue_path):
         notify.alive(f"{len(keepers)} folders")
-        recover(store, rule, log)
-    notify.stopping()
+        overseer.look()
+    if stop.is_set():
+        notify.stopping()
     for keeper in keepers:
         keeper.ask_to_stop()
     deadline_s = time.monotonic() + 10.0
     for keeper in keepers:
         keeper.join(max(0.0, deadline_s - time.monotonic()))
-    store.forget_process(condition)
-    log.emit(ProcessStopped(Part.WATCH, os.getpid()))
+    overseer.leave()
+
+
+class _Overseer:
+    """Looks after the workers through the queue; trouble with it is told once and passes."""
+
+    def __init__(self, settings: Settings, store: SqliteJobStore, log: EventLog) -> None:
+        work = settings.work
+        self._rule = RetryRule(work.max_attempts, work.retry_first_s, work.retry_longest_s)
+        self._store, self._log = store, log
+        self._condition = ProcessCondition(str(Part.WATCH), this_process())
+        self._noted = False
+        self._trouble: Reason | None = None
+
+    def look(self) -> None:
+        """Take back what dead and stuck workers held."""
+        try:
+            if not self._noted:
+                self._store.note_process(self._condition)
+                self._noted = True
+            recover(self._store, self._rule, self._log.emit)
+        except EquipmentError as error:
+            if error.reason is not self._trouble:
+                self._log.emit(StateTrouble(Part.WATCH, error.reason))
+            self._trouble = error.reason
+        else:
+            if self._trouble is not None:
+                self._log.emit(StateUsable(Part.WATCH))
+            self._trouble = None
+
+    def leave(self) -> None:
+        """Remove this process from what the status shows."""
+        with suppress(EquipmentError):  # a process that is gone is not shown as running anyway
+            self._store.forget_process(self._condition)

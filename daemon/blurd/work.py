@@ -3,7 +3,12 @@
 Invariants
 * The attempt is counted, durably, by the claim; whatever happens then, the job is found again.
 * A folder whose outbound can't take a copy is not claimed from; no attempt is spent on it.
-* On SIGTERM or SIGINT the running job is given back and its staged file removed.
+* On SIGTERM or SIGINT the running job is given back and its staged file removed; where the work can't be left within
+  `STOP_S` (a library holds the main thread), from another thread.
+* Each sign of progress says when the next is due; `watch` ends a worker that is late.
+* The process bounds its own memory, so that a file that asks for too much ends its own job, not the machine.
+* A queue that can't be written now (full disk) is waited for; one that was set aside ends the process, which is started
+  again on the new one.
 * The process ends by itself after `work.jobs_per_process` jobs, so that no leak of a codec grows for ever.
 
 DIAGNOSTICS: ends with the exit code of the reason where no work is possible (models, state); else with 0.
@@ -11,23 +16,25 @@ DIAGNOSTICS: ends with the exit code of the reason where no work is possible (mo
 
 import os
 import random
-import signal
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from types import FrameType
+from typing import TypeVar
 
 from blurd.adapters import notify
-from blurd.adapters.files import stamp_of
+from blurd.adapters.files import source_hashes, stamp_of
 from blurd.adapters.folders import InboundFolder, OutboundFolder
-from blurd.adapters.host import boot_clock_s, this_process
+from blurd.adapters.host import boot_clock_s, limit_memory, machine_mebibytes, this_process
 from blurd.adapters.inference import OpenVinoDetector
 from blurd.adapters.log import EventLog
 from blurd.adapters.regions import read_regions
+from blurd.adapters.stopper import Stopper
 from blurd.adapters.store import SqliteJobStore
 from blurd.config import FolderSettings, Settings
 from blurd.core.naming import copy_path, staged_name
-from blurd.core.retry import RetryRule, after_return, outcome
+from blurd.core.retry import RetryRule, after_return, outcome, patience_s
 from blurd.equipment import Detectors, build_codec, fixed_zones, mask_rules, wanted_categories
 from blurd.errors import BlurdError, Disposition, EquipmentError, InputError, Reason
 from blurd.events import (
@@ -37,6 +44,7 @@ from blurd.events import (
     JobClaimed,
     JobDeferred,
     JobFailed,
+    JobRecognised,
     JobRejected,
     JobReturned,
     JobStaged,
@@ -44,17 +52,29 @@ from blurd.events import (
     Part,
     ProcessStarted,
     ProcessStopped,
+    StateTrouble,
 )
 from blurd.pipeline import Report, Treatment, treat
 from blurd.records import FolderName, Job, JobState, MediaKind, ProcessCondition, Progress, StagedCopy
+from blurd.stages.wait import StopRequested, open_queue, patiently
 
 IDLE_S = 0.25
 BEAT_S = 1.0
 FOLDER_PAUSE_S = 2.0
+STOP_S = 10.0
+"""How long the main thread may take to leave the running job once it was asked to stop."""
+MEMORY_SHARE = 0.8
+"""What the workers may use of the machine's memory together, where the settings name no limit."""
+
+T = TypeVar("T")
 
 
-class StopRequested(Exception):  # noqa: N818  not an error: somebody asked
-    """The process was asked to end."""
+class Recognised(Exception):  # noqa: N818  not an error: there is nothing to do
+    """A receipt says that the file was published before the queue was begun anew."""
+
+    def __init__(self, copy: StagedCopy, published: str | None) -> None:
+        super().__init__(copy, published)
+        self.copy, self.published = copy, published
 
 
 class JobTaken(Exception):  # noqa: N818  not an error: the file was replaced, the job is no longer ours
@@ -80,29 +100,67 @@ class Worker:
         self._paused_until: dict[FolderName, float] = {}
         work = self.settings.work
         self._retry = RetryRule(work.max_attempts, work.retry_first_s, work.retry_longest_s)
+        self._current: Job | None = None
+        self._spent = False
 
     def run(self) -> None:
-        """Work until asked to stop, or until the process has done its share."""
-        self.store.note_process(self.condition())
+        """Work until asked to stop, until the process has done its share, or until the queue was set aside."""
+        try:
+            self._work()
+        except StopRequested:
+            return
+        except EquipmentError as error:
+            if error.reason is not Reason.QUEUE_DAMAGED:
+                raise
+            self.log.emit(StateTrouble(Part.WORK, error.reason))
+
+    def _work(self) -> None:
+        self._patiently(lambda: self.store.note_process(self.condition()))
         self._note_device()
         done = 0
-        while not self.stop.is_set() and done < self.settings.work.jobs_per_process:
+        while not self.stop.is_set() and done < self.settings.work.jobs_per_process and not self._spent:
             notify.alive(f"{done} jobs done")
-            job = self.store.claim(self._me, self._open_folders(), boot_clock_s())
+            if not self.store.is_current():
+                return
+            self._current = job = self._patiently(self._claim)
             if job is None:
                 self.stop.wait(IDLE_S)
                 continue
             self.log.emit(JobClaimed(job.id, job.folder, job.attempts))
             self._do(job)
+            self._current = None
             self._note_device()
             done += 1
+
+    def _claim(self) -> Job | None:
+        return self.store.claim(self._me, self._open_folders(), boot_clock_s(), self.settings.work.no_progress_s)
+
+    def _patiently(self, act: Callable[[], T]) -> T:
+        """Use the queue; wait while its disk is full. Raises `StopRequested` when asked to stop meanwhile."""
+        return patiently(act, self.stop, Part.WORK, self.log.emit)
+
+    def leave(self) -> None:
+        """Give the running job back from another thread: the main one can't leave it. Nothing of it stays."""
+        job = self._current
+        if job is None:
+            return
+        store = SqliteJobStore(self.settings.queue_path)
+        try:
+            self._give_back(job, counts=True, store=store)
+            store.forget_process(self.condition())
+        finally:
+            store.close()
+        folder = self.settings.folder_named(job.folder)
+        if folder is not None:
+            with OutboundFolder(folder.outbound) as outbound:
+                outbound.remove_staged(staged_name(job.id, job.attempts))
 
     def _note_device(self) -> None:
         """Say once that the device is not the wanted one, at start or when it fails in mid-work."""
         if self._degraded and not self._degraded_noted:
             self._degraded_noted = True
             self.log.emit(DeviceDegraded(Device(self._photo_detector.device)))
-            self.store.note_process(self.condition())
+            self._patiently(lambda: self.store.note_process(self.condition()))
 
     def condition(self) -> ProcessCondition:
         """What the status shows of this process."""
@@ -138,10 +196,8 @@ class Worker:
             raise AssertionError("a job is only claimed from folders in the settings")
         try:
             staged, treatment = self._stage(job, folder)
-        except StopRequested:
-            self._give_back(job, counts=True)
-        except JobTaken:
-            self.log.emit(JobVanished(job.id, job.folder, Reason.SOURCE_CHANGED))
+        except (StopRequested, JobTaken, Recognised) as end:
+            self._left(job, end)
         except BlurdError as error:
             self._failed(job, error.reason, error.disposition)
         except MemoryError:
@@ -150,8 +206,18 @@ class Worker:
             self.log.internal_error(error)
             self._failed(job, Reason.INTERNAL_ERROR, Disposition.RETRY)
         else:
-            if self.store.stage(job.id, self._me, staged):
+            if self._patiently(lambda: self.store.stage(job.id, self._me, staged)):
                 self.log.emit(_staged_event(job, treatment))
+
+    def _left(self, job: Job, end: Exception) -> None:
+        """What becomes of a job that was not treated to its end, for no fault."""
+        if isinstance(end, Recognised):
+            if self._patiently(lambda: self.store.recognise(job.id, self._me, end.copy, end.published)):
+                self.log.emit(JobRecognised(job.id, job.folder))
+        elif isinstance(end, JobTaken):
+            self.log.emit(JobVanished(job.id, job.folder, Reason.SOURCE_CHANGED))
+        else:
+            self._give_back(job, counts=True)
 
     def _stage(self, job: Job, folder: FolderSettings) -> tuple[StagedCopy, Treatment]:
         name = staged_name(job.id, job.attempts)
@@ -167,6 +233,8 @@ class Worker:
                 raise InputError(Reason.SOURCE_CHANGED, "open regions")  # the settings changed: the watcher holds it
             own = read_regions(inbound, job.path, job.regions, allow_hard_links=folder.hard_links)
             zones = fixed_zones(folder).with_regions(own.regions)
+            source_sha256, source_id = source_hashes(source, job.path)
+            self._look_back(job, outbound, source_id, own.sha256)
             _need_room(outbound, folder, job.stamp.size)
             with outbound.staged(name, folder.mode) as target:
                 treatment = treat(source, target, self._codecs[job.folder], self.detectors, rules, beats, zones)
@@ -175,15 +243,34 @@ class Worker:
             target=copy_path(job.path, treatment.facts.suffix),
             size=treatment.size,
             sha256=treatment.sha256,
-            source_sha256=treatment.source_sha256,
+            source_sha256=source_sha256,
             facts=treatment.facts,
             verdict=treatment.verdict,
             model_hash=treatment.model_hash,
             settings_hash=folder.hash,
             stage_seconds=treatment.stage_seconds,
             regions_sha256=own.sha256,
+            source_id=source_id,
         )
         return staged, treatment
+
+    def _look_back(self, job: Job, outbound: OutboundFolder, source_id: str, regions_sha256: str | None) -> None:
+        """Raise `Recognised` where the file was published before the queue was begun anew.
+
+        Copies made under other regions are remembered: they are withdrawn once this job's copy is published.
+        """
+
+        def name_of(copy: StagedCopy) -> str | None:
+            found = outbound.copies(copy.target, copy.size, copy.sha256)
+            return next((path for path in found if not self.store.is_name_owned(job, path)), None)
+
+        before = self.store.published_before(job, source_id, regions_sha256)
+        if before is not None:
+            raise Recognised(before, name_of(before))
+        for earlier, copy in self.store.versions_before(job, source_id):
+            name = name_of(copy)
+            if name is not None:
+                self.store.remember(job, earlier, copy, name)
 
     def _beats(self, job: Job) -> Report:
         """Progress of a job: feeds the watchdog, notes the share done, and stops the work when it must end."""
@@ -198,18 +285,22 @@ class Worker:
                 return
             last_s = now_s
             notify.alive(f"job {job.id} at {progress.share:.0%}")
-            if not self.store.beat(job.id, self._me, progress):
+            limit_s = patience_s(self.settings.work.no_progress_s, job.stamp.size, progress.frames)
+            if not self._patiently(lambda: self.store.beat(job.id, self._me, progress, boot_clock_s() + limit_s)):
                 raise JobTaken
 
         return beat
 
-    def _give_back(self, job: Job, *, counts: bool) -> None:
-        if counts and after_return(job.attempts, job.returns, self._retry).state is not JobState.QUEUED:
-            self._failed(job, Reason.WORKER_DIED, Disposition.RETRY)
-        elif self.store.give_back(job.id, self._me, None):
+    def _give_back(self, job: Job, *, counts: bool, store: SqliteJobStore | None = None) -> None:
+        store = store or self.store
+        if counts and after_return(job.attempts, job.returns, self._retry, 0.5).state is not JobState.QUEUED:
+            self._failed(job, Reason.WORKER_DIED, Disposition.RETRY, store)
+        elif store.give_back(job.id, self._me, None):
             self.log.emit(JobReturned(job.id, job.folder))
 
-    def _failed(self, job: Job, reason: Reason, disposition: Disposition) -> None:
+    def _failed(self, job: Job, reason: Reason, disposition: Disposition, store: SqliteJobStore | None = None) -> None:
+        store = store or self.store
+        self._spent = self._spent or reason is Reason.OUT_OF_MEMORY  # what a library holds then, nobody knows
         jitter = random.random()  # noqa: S311  spreads retries, guards nothing
         after = outcome(disposition, job.attempts, self._retry, jitter)
         if after.state is JobState.QUEUED:
@@ -217,7 +308,8 @@ class Worker:
             self._give_back(job, counts=False)
             return
         state = JobState.SUPERSEDED if reason is Reason.SOURCE_CHANGED else after.state
-        if not self.store.finish(job.id, self._me, state, reason, boot_clock_s() + after.delay_s):
+        due_s = boot_clock_s() + after.delay_s
+        if not self._patiently(lambda: store.finish(job.id, self._me, state, reason, due_s)):
             return
         if state is JobState.REJECTED:
             self.log.emit(JobRejected(job.id, job.folder, reason))
@@ -253,26 +345,47 @@ def _staged_event(job: Job, treatment: Treatment) -> JobStaged:
 
 def work(settings: Settings, log: EventLog) -> None:
     """Run one worker until it is asked to stop or has done its share."""
-    stop = threading.Event()
-
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, ask)
-    signal.signal(signal.SIGINT, ask)
-    started_s = time.monotonic()
-    detectors = Detectors(settings, wanted_categories(settings))
-    detector, _ = detectors.values()  # builds both now: a fault in a model must show at the start
-    seconds = round(time.monotonic() - started_s, 2)
-    log.emit(DetectorReady(Device(detector.device), len(detector.categories), seconds))
-    store = SqliteJobStore(settings.queue_path)
+    limits = settings.work
+    limit_memory(limits.memory_mebibytes or round(MEMORY_SHARE * machine_mebibytes() / limits.workers))
+    workers: list[Worker] = []
+    stopper = Stopper(STOP_S, lambda: _leave(workers, log))
+    stopper.start()
     try:
-        worker = Worker(settings, store, detectors, log, stop)
+        store = open_queue(settings.queue_path, stopper.stop, Part.WORK, log.emit)
+    except StopRequested:
+        return
+    try:
+        detectors = _load_models(settings, log)
+        worker = Worker(settings, store, detectors, log, stopper.stop)
+        workers.append(worker)
         notify.ready()
         log.emit(ProcessStarted(Part.WORK, os.getpid(), len(settings.folder)))
         worker.run()
+        stopper.finished()
         notify.stopping()
-        store.forget_process(worker.condition())
+        with suppress(EquipmentError):  # the status forgets a process that is gone by itself
+            store.forget_process(worker.condition())
         log.emit(ProcessStopped(Part.WORK, os.getpid()))
     finally:
         store.close()
+
+
+def _load_models(settings: Settings, log: EventLog) -> Detectors:
+    """Both detectors, built: a fault in a model must show at the start."""
+    started_s = time.monotonic()
+    try:
+        detectors = Detectors(settings, wanted_categories(settings))
+        detector, _ = detectors.values()
+    except MemoryError:
+        detail = "It is not even enough for the models: raise work.memory_mebibytes."
+        raise EquipmentError(Reason.OUT_OF_MEMORY, "load models", detail) from None
+    seconds = round(time.monotonic() - started_s, 2)
+    log.emit(DetectorReady(Device(detector.device), len(detector.categories), seconds))
+    return detectors
+
+
+def _leave(workers: list[Worker], log: EventLog) -> None:
+    """The end of a worker whose main thread does not come back in time."""
+    for worker in workers:
+        worker.leave()
+    log.emit(ProcessStopped(Part.WORK, os.getpid()))

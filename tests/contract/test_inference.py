@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -272,7 +273,7 @@ def test_a_graph_that_can_not_be_used_is_refused(face_model: LoadedModel, spoil:
     assert caught.value.reason is Reason.MODEL_INVALID
 
 
-def test_a_compiled_network_is_kept_and_a_damaged_one_replaced(tmp_path: Path) -> None:
+def test_s31_a_compiled_network_is_kept_and_a_damaged_one_replaced(tmp_path: Path) -> None:
     photo = astronaut(0.3)
     expected = build(cache_directory=tmp_path).detect(photo)
     (kept,) = tmp_path.glob(f"*{SUFFIX}")
@@ -316,10 +317,10 @@ class Machine:
         if self.broken == "compile":
             raise SecretError("/home/someone/secret")
         compiled = self._core.compile_model(model, "CPU", options)
-        return Hanging(compiled) if self.broken == "inference" else compiled
+        return {"inference": Failing, "hang": Hanging}.get(self.broken, lambda same: same)(compiled)
 
 
-class Hanging:
+class Failing:
     """A compiled network whose requests fail."""
 
     def __init__(self, compiled: Any) -> None:
@@ -333,6 +334,20 @@ class Hanging:
 
     def start_async(self, _inputs: Any) -> None:
         raise SecretError("/home/someone/secret")
+
+
+class Hanging(Failing):
+    """A compiled network whose requests never come back: whoever waits for one without end fails the test."""
+
+    def start_async(self, _inputs: Any) -> None:
+        return
+
+    def wait(self) -> None:
+        raise AssertionError("this would wait for ever")
+
+    def wait_for(self, patience_ms: int) -> bool:
+        time.sleep(patience_ms / 1000)
+        return False
 
 
 @pytest.mark.parametrize(
@@ -362,7 +377,7 @@ def test_the_device_is_a_usable_one(
     assert built.detect(astronaut(0.2))
 
 
-def test_a_gpu_that_fails_over_a_picture_is_replaced_and_the_picture_is_not_lost(
+def test_s43_a_gpu_that_fails_over_a_picture_is_replaced_and_the_picture_is_not_lost(
     monkeypatch: pytest.MonkeyPatch, detector: OpenVinoDetector
 ) -> None:
     monkeypatch.setattr(openvino, "Core", lambda: Machine("CPU", "GPU", broken="inference"))
@@ -384,7 +399,7 @@ def test_several_threads_share_a_detector() -> None:
         assert list(threads.map(lambda question: built.detect(*question), asked)) == alone
 
 
-def test_threads_that_see_a_gpu_fail_are_all_served(
+def test_s43_threads_that_see_a_gpu_fail_are_all_served(
     monkeypatch: pytest.MonkeyPatch, detector: OpenVinoDetector
 ) -> None:
     monkeypatch.setattr(openvino, "Core", lambda: Machine("CPU", "GPU", broken="inference"))
@@ -410,12 +425,25 @@ def _resident_mebibytes() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
-def test_a_cpu_that_fails_is_an_error_without_the_library_s_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Failing(Machine):
-        def compile_model(self, model: Any, device: str, options: dict[str, Any]) -> Any:
-            return Hanging(super().compile_model(model, device, options))
+def test_s43_a_gpu_that_hangs_is_given_up_and_the_picture_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, detector: OpenVinoDetector
+) -> None:
+    """A request that never comes back: nobody waits for it again, and the CPU does the work from then on."""
+    monkeypatch.setattr(openvino, "Core", lambda: Machine("CPU", "GPU", broken="hang"))
+    monkeypatch.setattr("blurd.adapters.inference._LONGEST_ANSWER_MS", 50)
+    built = build(device="AUTO")
+    photo = astronaut(0.2)
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(lambda _: built.detect(photo), range(3))) == [detector.detect(photo)] * 3
+    assert (built.device, built.degraded) == ("CPU", True)
 
-    monkeypatch.setattr(openvino, "Core", lambda: Failing("CPU"))
+
+def test_a_cpu_that_fails_is_an_error_without_the_library_s_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(Machine):
+        def compile_model(self, model: Any, device: str, options: dict[str, Any]) -> Any:
+            return Failing(super().compile_model(model, device, options))
+
+    monkeypatch.setattr(openvino, "Core", lambda: Broken("CPU"))
     with pytest.raises(EquipmentError) as caught:
         build().detect(astronaut(0.2))
     assert caught.value.reason is Reason.DETECTOR_FAILED

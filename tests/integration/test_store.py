@@ -247,7 +247,7 @@ def test_a_damaged_queue_is_an_error_with_a_reason(tmp_path: Path) -> None:
     path.write_bytes(b"this is no database" * 100)
     with pytest.raises(EquipmentError) as caught:
         SqliteJobStore(path)
-    assert caught.value.reason is Reason.STATE_UNUSABLE
+    assert caught.value.reason is Reason.QUEUE_DAMAGED
 
 
 def test_a_process_is_known_beyond_its_number() -> None:

@@ -144,5 +144,11 @@ def parse_staged_name(name: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
+def printable(path: str) -> str:
+    """A file name that can't steer the terminal."""
+    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def _same_meaning(suffix: str, written: str) -> bool:
     return suffix == written or any(suffix in group and written in group for group in _EQUIVALENT_SUFFIXES)

@@ -11,7 +11,7 @@ Invariants
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from blurd.adapters.files import FileReader, fully_allocated, stamp_of, writer_gone
@@ -68,7 +68,7 @@ class Settler:
     def scan(self, inbound: InboundFolder, now_s: float) -> Iterator[FoundFile]:
         """Look at the whole tree; forget settling files that are gone."""
         present: set[str] = set()
-        for path, status in self._walk(inbound, "", 0):
+        for path, status in walk(inbound, self._temporary):
             present.add(path)
             yield from self._look(inbound, path, status, now_s)
         for path in (self._seen.keys() | self._awaiting.keys()) - present:
@@ -84,7 +84,7 @@ class Settler:
             elif any(is_temporary(part, self._temporary) for part in parts):
                 continue
             elif stat.S_ISDIR(status.st_mode):
-                for below, below_status in self._walk(inbound, path, len(parts)):
+                for below, below_status in walk(inbound, self._temporary, path, len(parts)):
                     yield from self._look(inbound, below, below_status, now_s)
             else:
                 yield from self._look(inbound, path, status, now_s)
@@ -93,25 +93,6 @@ class Settler:
         """Look at the settling files whose time has come."""
         due = [path for path, sighting in self._seen.items() if sighting.look_again_s <= now_s]
         return self.look_at(inbound, due, now_s)
-
-    def _walk(self, inbound: InboundFolder, path: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
-        folders: list[tuple[str, os.stat_result]] = []
-        try:
-            for name, status in inbound.entries(path):
-                if is_temporary(name, self._temporary):
-                    continue
-                below = f"{path}/{name}" if path else name
-                if stat.S_ISDIR(status.st_mode):
-                    folders.append((below, status))
-                elif not is_regions(name):
-                    yield below, status
-        except OSError:
-            return  # the folder is gone or can't be read: the next scan looks again
-        for below, status in folders:
-            if depth + 1 < MAX_DEPTH:
-                yield from self._walk(inbound, below, depth + 1)
-            else:
-                yield below, status
 
     def _look(self, inbound: InboundFolder, path: str, status: os.stat_result, now_s: float) -> Iterator[FoundFile]:
         stamp, regions = stamp_of(status), inbound.regions_stamp(path)
@@ -196,6 +177,37 @@ class Settler:
                 return _Look(replace(found, writer_gone=False), known)
             cut_off = is_cut_off(file)
         return _Look(replace(found, container=Completeness.INCOMPLETE) if cut_off else found, known, cut_off)
+
+
+def walk(
+    inbound: InboundFolder,
+    temporary: Sequence[str],
+    path: str = "",
+    depth: int = 0,
+    unreadable: Callable[[str], None] = lambda _: None,
+) -> Iterator[tuple[str, os.stat_result]]:
+    """All that lies below a folder and is to have a job in the end, with its status; what is too deep as the folder.
+
+    Calls `unreadable` with folders that are gone or can't be read.
+    """
+    folders: list[tuple[str, os.stat_result]] = []
+    try:
+        for name, status in inbound.entries(path):
+            if is_temporary(name, temporary):
+                continue
+            below = f"{path}/{name}" if path else name
+            if stat.S_ISDIR(status.st_mode):
+                folders.append((below, status))
+            elif not is_regions(name):
+                yield below, status
+    except OSError:
+        unreadable(path)
+        return  # the next scan looks again
+    for below, status in folders:
+        if depth + 1 < MAX_DEPTH:
+            yield from walk(inbound, temporary, below, depth + 1, unreadable)
+        else:
+            yield below, status
 
 
 @dataclass(frozen=True, slots=True)
