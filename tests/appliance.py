@@ -1,6 +1,7 @@
 """A running appliance for tests: real processes, real folders, nothing replaced."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 from blurd.adapters.store import SqliteJobStore
 from blurd.config import load_settings
+from blurd.core.naming import INBOUND_MARKER, OUTBOUND_MARKER
 from blurd.status import as_json
 
 PATIENCE_S = 120.0
@@ -41,12 +43,14 @@ class Appliance:
         self.config.write_text(settings_text(root, **folder))
         self.log = root / "log.jsonl"
         self.process: subprocess.Popen[bytes] | None = None
+        self.prefix: tuple[str, ...] = ()
+        self.environment: dict[str, str] = {}
 
-    def start(self) -> None:
+    def start(self, part: str = "run") -> None:
+        command = [*self.prefix, sys.executable, "-m", "blurd", "--config", str(self.config), part]
+        environment = {**os.environ, **self.environment}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "blurd", "--config", str(self.config), "run"], stdout=log, stderr=log
-            )
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
     def stop(self) -> int:
         assert self.process is not None
@@ -54,7 +58,7 @@ class Appliance:
         return self.process.wait(60)
 
     def blurd(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "blurd", "--config", str(self.config), *arguments]
+        command = [*self.prefix, sys.executable, "-m", "blurd", "--config", str(self.config), *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
     def overview(self) -> dict[str, Any]:
@@ -87,6 +91,17 @@ class Appliance:
                 return result
             time.sleep(0.1)
         raise AssertionError(f"{what}: {self.log.read_text()[-3000:]}")
+
+    def outputs(self) -> list[Path]:
+        """Every file below outbound, staged ones too; only the folder's own marker is left out."""
+        out = self.root / "out"
+        return [path for path in out.rglob("*") if path.is_file() and path != out / OUTBOUND_MARKER]
+
+    def inputs(self) -> list[Path]:
+        """Whatever lies below inbound and is no folder; only the folder's own marker is left out."""
+        inbound = self.root / "in"
+        found = [path for path in inbound.rglob("*") if not path.is_dir() or path.is_symlink()]
+        return [path for path in found if path != inbound / INBOUND_MARKER]
 
     def copy(self, name: str) -> Path:
         path = self.root / "out" / name

@@ -85,10 +85,10 @@ class HostileAppliance(Appliance):
         self.interpreter.write_text(f'#!/bin/sh\nexec {sys.executable} {__file__} {behaviour} "$@"\n')
         self.interpreter.chmod(0o755)
 
-    def start(self) -> None:
+    def start(self, part: str = "run") -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [str(self.interpreter), "--config", str(self.config), "run"],
+                [str(self.interpreter), "--config", str(self.config), part],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "INTERPRETER": str(self.interpreter)},

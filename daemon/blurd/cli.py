@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,10 +21,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 
 from blurd import __version__
 from blurd.adapters.host import end_with_parent, return_memory_early
+from blurd.adapters.known_folders import KnownFolders
 from blurd.adapters.log import EventLog
+from blurd.adapters.probe import ANSWER_PATIENCE_S, FolderProbe
 from blurd.adapters.store import SqliteJobStore
 from blurd.config import DEFAULT_PATH, Policy, Settings, load_settings
 from blurd.core.naming import printable
+from blurd.core.recognition import Place, Side
 from blurd.errors import EXIT_CODES, EXIT_OTHER, EXIT_PARTLY, REASONS, BlurdError, EquipmentError, Reason
 from blurd.events import Part, ProcessFailed
 from blurd.queue_commands import add_queue_commands, settings_of_queue
@@ -120,6 +124,16 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_check_config)
 
     add_queue_commands(commands)
+    command = commands.add_parser(
+        "accept-folder",
+        help="say that another inbound or outbound folder in the known one's place is right (a new disk)",
+        description="A folder that is not the one known pauses (inbound_strange, outbound_strange). Where it is right,"
+        " because a disk or a server was replaced, this makes it the known one.",
+    )
+    command.add_argument("folder", metavar="NAME", help="the folder's name in the settings")
+    command.add_argument("side", choices=[str(side) for side in Side], help="which of its two folders")
+    command.set_defaults(command=_accept_folder)
+
     command = commands.add_parser("status", help="show what is waiting, running, done and refused")
     command.add_argument("--json", action="store_true", help="for scripts")
     command.set_defaults(command=_status)
@@ -291,9 +305,35 @@ def _check_config(options: argparse.Namespace) -> int:
     print(f"{path}: {len(settings.folder)} folders, no errors")  # noqa: T201
     for folder in settings.folder:
         for key, place in (("inbound", folder.inbound), ("outbound", folder.outbound)):
-            if not place.is_dir():
-                print(f"note: folder {folder.name}: {key} {place} is not there yet")  # noqa: T201
+            there = FolderProbe(key, partial(_is_there, place)).room(ANSWER_PATIENCE_S)
+            if not there:
+                trouble = "does not answer" if there is None else "is not there yet"
+                print(f"note: folder {folder.name}: {key} {place} {trouble}")  # noqa: T201
     return 0
+
+
+def _is_there(place: Path) -> int:
+    return int(place.is_dir())
+
+
+def _accept_folder(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    folder = next((item for item in settings.folder if item.name == options.folder), None)
+    if folder is None:
+        names = ", ".join(item.name for item in settings.folder)
+        raise EquipmentError(Reason.SETTINGS_INVALID, "accept folder", f"No folder has this name; there are: {names}.")
+    side = Side(options.side)
+    guard = KnownFolders(settings.state.directory, folder.key, folder.inbound, folder.outbound, adopts=False)
+    known = guard.known(side)
+    place = guard.accept(side)
+    if known is not None:
+        print(f"known before: {printable(_place(known.place))}")  # noqa: T201
+    print(f"known now:    {printable(_place(place))}")  # noqa: T201
+    return 0
+
+
+def _place(place: Place) -> str:
+    return f"{place.path} on {place.source} ({place.kind})"
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -11,9 +11,13 @@ A folder's policy is `[defaults]` with the folder's own keys on top.
 import hashlib
 import itertools
 import json
+import os
 import re
+import threading
+import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -30,6 +34,7 @@ LEAST_MEMORY_MEBIBYTES = 512
 """The models alone take half of it; a photo of 24 megapixels takes some 900."""
 
 _ENUM_MEMBER = re.compile(r"<[\w.]+: ('[^']*')>")
+_RESOLVE_PATIENCE_S = 2.0
 _ADD_A_FOLDER = "add at least one [[folder]] table"
 _CHECKOUT_MODELS = Path(__file__).parents[2] / "models"
 
@@ -288,16 +293,34 @@ def _overlaps(folders: Sequence[FolderSettings]) -> Iterator[str]:
     """Every pair of folders that may not stand as it is: same name, same folder, or one inside another."""
     seen: list[tuple[str, Path]] = []
     names: set[str] = set()
+    resolved = _resolve_all([path for folder in folders for path in (folder.inbound, folder.outbound)])
     for index, folder in enumerate(folders):
         if folder.name in names:
             yield f'folder.{index}.name: "{folder.name}" stands twice; give each folder its own name'
         names.add(folder.name)
         for key in ("inbound", "outbound"):
-            label, path = f"folder.{index}.{key}", Path(getattr(folder, key)).resolve()
+            label, path = f"folder.{index}.{key}", resolved[getattr(folder, key)]
             for other_label, other in seen:
                 if path == other or path.is_relative_to(other) or other.is_relative_to(path):
                     yield f"{label}: lies in, around or on {other_label}; use folders that are apart"
             seen.append((label, path))
+
+
+def _resolve_all(paths: Sequence[Path]) -> Mapping[Path, Path]:
+    """Each path through its links; as it is written where its file system does not answer, or it leads in a circle."""
+    found: dict[Path, Path] = {}
+
+    def resolve(path: Path) -> None:
+        with suppress(OSError, RuntimeError):
+            found[path] = path.resolve()
+
+    threads = [threading.Thread(target=resolve, args=(path,), daemon=True) for path in paths]
+    for thread in threads:
+        thread.start()
+    deadline_s = time.monotonic() + _RESOLVE_PATIENCE_S
+    for thread in threads:
+        thread.join(max(0.0, deadline_s - time.monotonic()))
+    return {path: found.get(path) or Path(os.path.normpath(path)) for path in paths}
 
 
 def load_settings(path: Path) -> Settings:

@@ -57,8 +57,12 @@ class Reason(StrEnum):
     SOURCE_VANISHED = "source_vanished"
     SOURCE_CHANGED = "source_changed"
     INBOUND_MISSING = "inbound_missing"
+    INBOUND_STRANGE = "inbound_strange"
     OUTBOUND_MISSING = "outbound_missing"
+    OUTBOUND_STRANGE = "outbound_strange"
+    NOT_ANSWERING = "not_answering"
     OUTBOUND_FULL = "outbound_full"
+    OUTBOUND_SHORT = "outbound_short"
     OUTBOUND_READ_ONLY = "outbound_read_only"
     OUTBOUND_NO_LINKS = "outbound_no_links"
     WRITE_ERROR = "write_error"
@@ -191,11 +195,33 @@ REASONS: MappingProxyType[Reason, ReasonText] = MappingProxyType(
         Reason.INBOUND_MISSING: ReasonText(
             _PAUSE, "The inbound folder is not there.", "Mount or create it; the folder resumes by itself."
         ),
+        Reason.INBOUND_STRANGE: ReasonText(
+            _PAUSE,
+            "Another folder lies in the inbound folder's place, such as the bare mount point of a share.",
+            "Mount the right one; the folder resumes by itself. Is this one right (a new disk)? Then run:"
+            " blurd accept-folder NAME inbound",
+        ),
+        Reason.OUTBOUND_STRANGE: ReasonText(
+            _PAUSE,
+            "Another folder lies in the outbound folder's place, such as the bare mount point of a share.",
+            "Mount the right one; the folder resumes by itself. Is this one right (a new disk)? Then run:"
+            " blurd accept-folder NAME outbound",
+        ),
+        Reason.NOT_ANSWERING: ReasonText(
+            _PAUSE,
+            "The file system of the inbound or the outbound folder does not answer.",
+            "Check the server, the network or the disk behind it; the folder resumes by itself.",
+        ),
         Reason.OUTBOUND_MISSING: ReasonText(
             _PAUSE, "The outbound folder is not there.", "Mount or create it; the folder resumes by itself."
         ),
         Reason.OUTBOUND_FULL: ReasonText(
             _PAUSE, "The outbound folder has no room.", "Make room; the folder resumes by itself."
+        ),
+        Reason.OUTBOUND_SHORT: ReasonText(
+            _PAUSE,
+            "The outbound folder has no room for the largest of the waiting files; smaller ones go on.",
+            "Make room; the folder resumes by itself.",
         ),
         Reason.OUTBOUND_READ_ONLY: ReasonText(
             _PAUSE, "The outbound folder can't be written.", "Make it writable for the user blurd."

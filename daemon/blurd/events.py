@@ -102,6 +102,16 @@ class FolderResumed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PlacesUnreadable(Event):
+    """So many folders below inbound can't be read, and nothing in them is known; told when the number changes."""
+
+    name = "places_unreadable"
+    level = Level.WARNING
+    folder: FolderName
+    places: int
+
+
+@dataclass(frozen=True, slots=True)
 class JobQueued(Event):
     """A complete file was found and queued."""
 
@@ -339,6 +349,7 @@ EVENTS: tuple[type[Event], ...] = (
     FolderWatched,
     FolderPaused,
     FolderResumed,
+    PlacesUnreadable,
     JobQueued,
     FileRefused,
     FileIgnored,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from blurd.adapters.files import sha256_of, size_of
+from blurd.adapters.trouble import writing
 from blurd.core.timeline import MaskRules, repair, spread_leaks
 from blurd.core.zones import Canvas, Zones, is_clear, with_zones, without_clear
 from blurd.ports import Detector, MediaCodec, MediaSource
@@ -101,8 +102,9 @@ def treat(
     for renders in range(1, MAX_RENDERS + 1):
         if source.facts.kind is MediaKind.VIDEO:
             detector.rest()  # the encoder needs memory too
-        target.seek(0)
-        target.truncate()
+        with writing("begin the copy"):
+            target.seek(0)
+            target.truncate()
         drawn = with_zones(timeline, observations, zones, canvas, rules.style)
         with watch.stage("render"):
             proofs = render(source, drawn, sampled, target, _part(progress, 0.5, 0.8))
@@ -110,11 +112,13 @@ def treat(
             expected = Expected(observations, drawn, proofs)
             leaks = verify(source, expected, target, codec, look, _part(progress, 0.8, 1.0))
         if not leaks:
+            with writing("finish the copy"):
+                size, sha256 = size_of(target), sha256_of(target)
             return Treatment(
                 facts=source.output_facts,
                 verdict=Verdict(renders, timeline.mask_count - planned),
-                size=size_of(target),
-                sha256=sha256_of(target),
+                size=size,
+                sha256=sha256,
                 source_size=source_size,
                 stage_seconds=watch.seconds,
                 model_hash=detector.model_hash,

@@ -3,7 +3,7 @@
 Pixels: `RgbPicture` is (height, width, 3) uint8 RGB, upright. Everything else about a frame is the adapter's own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Protocol, Self, TypeVar
 
 import numpy as np
@@ -154,12 +154,24 @@ class JobStore(Protocol):
         """True where this very version, of the file and of its own regions, has a job, finished or not."""
 
     def claim(
-        self, worker: WorkerIdentity, folders: Sequence[FolderName], now_s: float, limit_s: float | None = None
+        self,
+        worker: WorkerIdentity,
+        folders: Sequence[FolderName],
+        now_s: float,
+        limit_s: float | None = None,
+        largest: Mapping[FolderName, int] = ...,
     ) -> Job | None:
         """Take the oldest job that is due from these folders, counting the attempt.
 
-        With a limit, progress is due when `patience_s` is over.
+        With a limit, progress is due when `patience_s` is over. `largest` is the size in bytes of the largest source
+        that a folder has room for; no limit where it names none.
         """
+
+    def largest_queued(self, folder: FolderName) -> int:
+        """The size in bytes of the largest source that is queued; 0 where none is."""
+
+    def held_back(self, folder: FolderName) -> Reason | None:
+        """Why a queued job of the folder was given back by a worker, where one was."""
 
     def beat(self, job: JobId, worker: WorkerIdentity, progress: Progress, due_s: float = 0.0) -> bool:
         """Note progress, and when the next is due; False where the job was taken away."""
@@ -172,8 +184,8 @@ class JobStore(Protocol):
     ) -> bool:
         """Claimed -> deferred, rejected, failed, vanished or superseded."""
 
-    def give_back(self, job: JobId, worker: WorkerIdentity, reason: Reason | None) -> bool:
-        """Claimed -> queued; the attempt does not count."""
+    def give_back(self, job: JobId, worker: WorkerIdentity, reason: Reason | None, *, counts: bool = True) -> bool:
+        """Claimed -> queued; the attempt does not count. The return does, unless it is a folder that had to pause."""
 
     def claims(self) -> tuple[Claim, ...]:
         """Every claimed job with its worker."""

@@ -27,6 +27,7 @@ from rich.text import Text
 from blurd.adapters.files import sha256_of, stamp_of
 from blurd.adapters.folders import InboundFolder
 from blurd.adapters.host import is_alive
+from blurd.adapters.known_folders import KnownFolders
 from blurd.adapters.store import SqliteJobStore
 from blurd.config import FolderSettings, Settings
 from blurd.core.lifecycle import UNFINISHED
@@ -133,6 +134,8 @@ class _Books:
 
     def __init__(self, settings: Settings, folder: FolderSettings, store: SqliteJobStore, *, hashes: bool) -> None:
         self._settings, self._folder, self._store, self._hashes = settings, folder, store, hashes
+        state = settings.state.directory
+        self._guard = KnownFolders(state, folder.key, folder.inbound, folder.outbound, adopts=False)
         self._account = Account()
         self._pending: set[str] = set()
 
@@ -141,13 +144,12 @@ class _Books:
         account = self._account
         self._look_at_state()
         try:
-            with InboundFolder(self._folder.inbound) as inbound:
+            with self._guard.open_inbound() as inbound:
                 self._count_files(inbound)
                 self._explain(inbound)
         except EquipmentError as error:
             account.paused = account.paused or error.reason
-        # An outbound folder is only read here, so it is opened as what is only read: staging is not made.
-        with suppress(EquipmentError), InboundFolder(self._folder.outbound) as outbound:
+        with suppress(EquipmentError), self._guard.read_outbound() as outbound:
             self._count_copies(outbound)
         return account
 

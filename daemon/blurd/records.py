@@ -328,7 +328,8 @@ class FoundFile:
 class FolderCondition:
     """What the watcher knows of a folder and the queue does not: files still settling, whether it is paused.
 
-    `awaiting_regions` counts the files that wait for regions which the folder requires.
+    `awaiting_regions` counts the files that wait for regions which the folder requires, `unreadable` the folders below
+    inbound that can't be read.
     """
 
     folder: FolderName
@@ -336,6 +337,7 @@ class FolderCondition:
     paused: Reason | None
     rescan_only: bool
     awaiting_regions: int = 0
+    unreadable: int = 0
 
 
 @dataclass(frozen=True, slots=True)

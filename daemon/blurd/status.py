@@ -55,6 +55,7 @@ def _folder(overview: Overview, name: FolderName) -> dict[str, Any]:
     return {
         "settling": condition.settling if condition else 0,
         "awaiting_regions": condition.awaiting_regions if condition else 0,
+        "unreadable": condition.unreadable if condition else 0,
         "paused": condition.paused if condition else None,
         "rescan_only": condition.rescan_only if condition else None,
         **{title: sum(counts.get(state, 0) for state in states) for title, states in _COLUMNS},
@@ -67,7 +68,7 @@ def _folder(overview: Overview, name: FolderName) -> dict[str, Any]:
 
 
 def is_healthy(settings: Settings, overview: Overview) -> bool:
-    """True where watcher and a worker run, undegraded, no folder is paused, and no job failed.
+    """True where watcher and a worker run, undegraded, no folder is paused or can't be read in part, and no job failed.
 
     The queue's disk must have room, too. A rejected file is a verdict, not a fault of the appliance.
     """
@@ -77,7 +78,7 @@ def is_healthy(settings: Settings, overview: Overview) -> bool:
         {str(Part.WATCH), str(Part.WORK)} <= running
         and not is_full(settings.state.directory)
         and not any(process.degraded for process in overview.processes if is_alive(process.worker))
-        and not any(condition.paused for condition in overview.folders if condition.folder in names)
+        and not any(item.paused or item.unreadable for item in overview.folders if item.folder in names)
         and not any(overview.counts.get(name, {}).get(JobState.FAILED) for name in names)
     )
 
@@ -130,6 +131,8 @@ def _notes(name: str, folder: Mapping[str, Any]) -> list[str]:
     if folder["paused"]:
         text = REASONS[Reason(folder["paused"])]
         notes.append(f"{name}: paused. {text.meaning} {text.remedy}")
+    if folder["unreadable"]:
+        notes.append(f"{name}: {folder['unreadable']} folders below inbound can't be read: give the user blurd access.")
     if folder["rescan_only"]:
         notes.append(f"{name}: no notifications here; new files are found by the periodic scan.")
     beside = {Reason.REGIONS_MISSING: folder["awaiting_regions"], Reason.NOT_MEDIA: folder["ignored"]}

@@ -1,10 +1,14 @@
 """`blurd watch`: find files, queue them, publish finished copies, take back the jobs of dead workers. Never decodes.
 
-One thread a folder, so that a share that hangs holds up nobody else; the main thread only supervises.
+One thread a folder, so that a share that hangs holds up nobody else; the main thread only supervises, and touches no
+folder.
 
 Invariants
 * Hints wake the scan early; the scan every `watch.rescan_s` is the truth.
-* A folder whose inbound or outbound is not there is paused: nothing in it is judged, least of all "all deleted".
+* A folder whose inbound or outbound is not there, or is not the one known, is paused: nothing in it is judged, least
+  of all "all deleted", and nothing is written there. Both are opened and recognised anew for every round, and let go
+  between rounds, so that a share can be unmounted.
+* A folder that does not come round within `ANSWER_WITHIN_S` is shown as not answering until it does.
 * One watcher a state directory: a second one ends with STATE_LOCKED. It alone mends the queue: at the start, and
   whenever somebody met damage, everything is let go, the queue set aside and begun anew (`stages/rebuild.py`).
 * A queue that can't be written now (full disk) is waited for.
@@ -15,7 +19,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -24,6 +28,7 @@ from blurd.adapters import notify
 from blurd.adapters.files import stamp_of
 from blurd.adapters.folders import InboundFolder, OutboundFolder
 from blurd.adapters.host import this_process
+from blurd.adapters.known_folders import KnownFolders
 from blurd.adapters.ledger import Ledger
 from blurd.adapters.log import EventLog
 from blurd.adapters.queue_file import is_damage_noted
@@ -33,13 +38,15 @@ from blurd.config import FolderSettings, Settings
 from blurd.core.naming import parse_staged_name
 from blurd.core.retry import RetryRule
 from blurd.core.settling import SettleRule
-from blurd.errors import EquipmentError, Reason
+from blurd.core.space import largest_source_bytes
+from blurd.errors import REASONS, Disposition, EquipmentError, Reason
 from blurd.events import (
     FolderPaused,
     FolderResumed,
     FolderWatched,
     Hints,
     Part,
+    PlacesUnreadable,
     ProcessStarted,
     ProcessStopped,
     StagingCleaned,
@@ -58,7 +65,9 @@ PUBLISH_EVERY_S = 0.5
 RECOVER_EVERY_S = 2.0
 PAUSED_LOOK_S = 2.0
 RESCAN_ALONE_S = 10.0
+ANSWER_WITHIN_S = 10.0
 PUBLISH_SLICE = 100
+_LASTING = (Disposition.PAUSE, Disposition.STOP)
 
 
 class FolderKeeper(threading.Thread):
@@ -73,9 +82,17 @@ class FolderKeeper(threading.Thread):
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._watcher: FolderWatcher | None = None
+        self._guard = KnownFolders(settings.state.directory, folder.key, folder.inbound, folder.outbound, adopts=True)
+        self._next_scan_s = 0.0
+        self._next_watcher_s = 0.0
+        self._held_back: Reason | None = None
+        self._hints: Hints | None = None
+        self._beat_s = time.monotonic()
+        self._condition_lock = threading.RLock()  # for what follows: the supervisor may speak for a keeper that hangs
         self._paused: Reason | None = None
         self._noted: FolderCondition | None = None
-        self._next_scan_s = 0.0
+        self._settling = self._awaiting_regions = self._unreadable = 0
+        self._unreadable_told = 0
 
     def ask_to_stop(self) -> None:
         """End after the current step."""
@@ -103,33 +120,34 @@ class FolderKeeper(threading.Thread):
 
     def _serve(self, store: SqliteJobStore) -> None:
         folder = self._folder
-        rule = SettleRule(folder.settle_s, folder.incomplete_after_s)
-        patterns = self._settings.watch.temporary_names
         settler = Settler(
             folder.key,
-            rule,
-            patterns,
+            SettleRule(folder.settle_s, folder.incomplete_after_s),
+            self._settings.watch.temporary_names,
             store,
             hard_links=folder.hard_links,
             regions_required=folder.regions == "required",
             others_ignored=folder.other_files == "ignore",
         )
-        with InboundFolder(folder.inbound) as inbound, OutboundFolder(folder.outbound) as outbound:
-            if store.is_unlisted(folder.key):
-                files = walk(inbound, patterns)
-                store.list_present(folder.key, [(path, stamp_of(status)) for path, status in files])
-            self._start_watcher()
-            self._next_scan_s = 0.0
-            while not self._stopping.is_set():
-                if not inbound.is_current():
-                    raise EquipmentError(Reason.INBOUND_MISSING, "watch")
-                if not outbound.is_current():
-                    raise EquipmentError(Reason.OUTBOUND_MISSING, "watch")
+        settler.beat = self._beat
+        self._next_scan_s = self._next_watcher_s = 0.0
+        while not self._stopping.is_set():
+            self._beat()
+            with self._guard.open_inbound() as inbound, self._guard.open_outbound() as outbound:
+                self._list_present(store, inbound)
+                self._keep_watcher()
                 self._take_in(store, settler, inbound, outbound)
-                self._publish(store, inbound, outbound)
-                self._set_paused(Reason.OUTBOUND_FULL if self._is_full(outbound) else None)
-                self._note(store, settler.settling, settler.awaiting_regions)
-                self._sleep(settler)
+                short = self._publish(store, inbound, outbound) or self._shortage(store, outbound)
+            self._settling, self._awaiting_regions = settler.settling, settler.awaiting_regions
+            self._unreadable = settler.unreadable
+            self._tell(store, short)
+            self._sleep(settler)
+
+    def _list_present(self, store: SqliteJobStore, inbound: InboundFolder) -> None:
+        """After the queue was begun anew: note what was there before, which a receipt may tell of."""
+        if store.is_unlisted(self._folder.key):
+            files = walk(inbound, self._settings.watch.temporary_names)
+            store.list_present(self._folder.key, [(path, stamp_of(status)) for path, status in files])
 
     def _take_in(
         self, store: SqliteJobStore, settler: Settler, inbound: InboundFolder, outbound: OutboundFolder
@@ -138,21 +156,29 @@ class FolderKeeper(threading.Thread):
         hinted, everywhere = self._watcher.take() if self._watcher is not None else (frozenset[str](), False)
         if everywhere or now_s >= self._next_scan_s:
             self._clean_staging(store, outbound)
-            alone = self._watcher is None or not self._watcher.is_alive()
             rescan_s = self._settings.watch.rescan_s
             found = settler.scan(inbound, now_s)
-            self._next_scan_s = now_s + (min(rescan_s, RESCAN_ALONE_S) if alone else rescan_s)
+            self._next_scan_s = now_s + (min(rescan_s, RESCAN_ALONE_S) if self._is_alone() else rescan_s)
         else:
             found = settler.look_at(inbound, hinted, now_s)
         enqueue(store, self._folder.key, found, self._log.emit)
         enqueue(store, self._folder.key, settler.look_at_due(inbound, time.monotonic()), self._log.emit)
 
-    def _publish(self, store: SqliteJobStore, inbound: InboundFolder, outbound: OutboundFolder) -> None:
+    def _publish(self, store: SqliteJobStore, inbound: InboundFolder, outbound: OutboundFolder) -> Reason | None:
+        """Publish what is staged; why a copy has to wait, where its source can't be looked at once more."""
+        waits = None
         for job in store.staged_jobs(self._folder.key, PUBLISH_SLICE):
             if self._stopping.is_set():
-                return
+                break
+            self._beat()
             receipt = {"version": __version__, "mask_style": str(self._folder.mask.style)}
-            publish(store, self._ledger, inbound, outbound, job, receipt, self._log.emit)
+            try:
+                publish(store, self._ledger, inbound, outbound, job, receipt, self._log.emit)
+            except EquipmentError as error:
+                if error.reason not in (Reason.NO_PERMISSION, Reason.READ_ERROR):
+                    raise
+                waits = error.reason  # the other copies go on
+        return waits
 
     def _sleep(self, settler: Settler) -> None:
         now_s = time.monotonic()
@@ -174,46 +200,83 @@ class FolderKeeper(threading.Thread):
         if orphans:
             self._log.emit(StagingCleaned(self._folder.key, len(orphans)))
 
-    # -- condition ----------------------------------------------------------------------------------------------------
+    # -- hints --------------------------------------------------------------------------------------------------------
 
-    def _start_watcher(self) -> None:
-        watcher = FolderWatcher(self._folder.inbound, self._wake)
-        self._watcher = watcher if self._settings.watch.notify and watcher.start() else None
-        hints = Hints.NOTIFIED if self._watcher is not None else Hints.RESCAN_ONLY
-        self._log.emit(FolderWatched(self._folder.key, hints))
+    def _keep_watcher(self) -> None:
+        """Have notifications where they can be had; after a remount, or once there are watches again, begin anew."""
+        now_s = time.monotonic()
+        dead = self._watcher is not None and not self._watcher.is_alive()
+        if dead or (now_s >= self._next_watcher_s and self._is_alone()):
+            self._stop_watcher()
+            watcher = FolderWatcher(self._folder.inbound, self._wake)
+            self._watcher = watcher if self._settings.watch.notify and watcher.start() else None
+            self._next_watcher_s = now_s + self._settings.watch.rescan_s
+            self._next_scan_s = now_s  # what came before the watches gave no hint
+        hints = Hints.RESCAN_ONLY if self._is_alone() else Hints.NOTIFIED
+        if hints is not self._hints:
+            self._hints = hints
+            self._log.emit(FolderWatched(self._folder.key, hints))
+
+    def _is_alone(self) -> bool:
+        """True where the scan finds everything by itself, or a part that notifications don't reach."""
+        watcher = self._watcher
+        return watcher is None or not watcher.is_whole()
 
     def _stop_watcher(self) -> None:
         if self._watcher is not None:
             self._watcher.stop()
             self._watcher = None
 
-    def _is_full(self, outbound: OutboundFolder) -> bool:
-        """True where the workers leave the folder alone; finished copies are still published, a link needs no room."""
-        return outbound.free_bytes() < self._folder.reserve_bytes
+    # -- condition ----------------------------------------------------------------------------------------------------
+
+    def _shortage(self, store: SqliteJobStore, outbound: OutboundFolder) -> Reason | None:
+        """Why workers leave the folder alone, or its largest files; finished copies are published all the same."""
+        room = outbound.free_bytes() - self._folder.reserve_bytes
+        if room < 0:
+            return Reason.OUTBOUND_FULL
+        largest = store.largest_queued(self._folder.key)
+        if largest > max(0, largest_source_bytes(room)):
+            return Reason.OUTBOUND_SHORT
+        reason = store.held_back(self._folder.key)
+        if reason is None and self._held_back is not None and store.open_attempts(self._folder.key):
+            return self._held_back  # the next try is under way: the folder has not resumed yet
+        lasting = reason is not None and REASONS[reason].disposition in _LASTING
+        self._held_back = reason if lasting else None
+        return self._held_back
 
     def _pause(self, store: SqliteJobStore | None, reason: Reason) -> None:
-        self._set_paused(reason)
-        if store is not None:
-            try:
-                self._note(store, 0, 0)
-            except EquipmentError:
-                self._noted = None  # the state disk itself is in trouble: the log has said why
+        self._beat()
+        self._settling = self._awaiting_regions = self._unreadable = 0
+        try:
+            self._tell(store, reason)
+        except EquipmentError:
+            self._noted = None  # the state disk itself is in trouble: the log has said why
         self._stopping.wait(PAUSED_LOOK_S)
 
-    def _set_paused(self, reason: Reason | None) -> None:
-        """Tell of every change, and of nothing else: a folder that stays paused is one line in the log."""
-        if reason is not None and reason is not self._paused:
-            self._log.emit(FolderPaused(self._folder.key, reason))
-        elif reason is None and self._paused is not None:
-            self._log.emit(FolderResumed(self._folder.key))
-        self._paused = reason
+    def _beat(self) -> None:
+        self._beat_s = time.monotonic()
 
-    def _note(self, store: SqliteJobStore, settling: int, awaiting_regions: int) -> None:
-        alone = self._watcher is None
-        condition = FolderCondition(self._folder.key, settling, self._paused, alone, awaiting_regions)
-        if condition != self._noted:
-            store.note_folder(condition)
-            self._noted = condition
+    def look_after(self, store: SqliteJobStore) -> None:
+        """Called by the supervisor: speak for a keeper that hangs in a file system. It speaks for itself afterwards."""
+        if time.monotonic() - self._beat_s > ANSWER_WITHIN_S and self._paused is not Reason.NOT_ANSWERING:
+            self._tell(store, Reason.NOT_ANSWERING)
+
+    def _tell(self, store: SqliteJobStore | None, paused: Reason | None) -> None:
+        """Log every change and nothing else: a folder that stays paused is one line; keep the status up to date."""
+        with self._condition_lock:
+            before, self._paused = self._paused, paused
+            if paused is not None and paused is not before:
+                self._log.emit(FolderPaused(self._folder.key, paused))
+            elif paused is None and before is not None:
+                self._log.emit(FolderResumed(self._folder.key))
+            if self._unreadable != self._unreadable_told:
+                self._log.emit(PlacesUnreadable(self._folder.key, self._unreadable))
+                self._unreadable_told = self._unreadable
+            counts = self._settling, paused, self._is_alone(), self._awaiting_regions, self._unreadable
+            condition = FolderCondition(self._folder.key, *counts)
+            if store is not None and condition != self._noted:
+                store.note_folder(condition)
+                self._noted = condition
 
 
 @contextmanager
@@ -271,13 +334,13 @@ def _supervise(settings: Settings, store: SqliteJobStore, log: EventLog, stop: t
     """Serve all folders until asked to stop, or until the queue is found damaged."""
     keepers = [FolderKeeper(settings, folder, log) for folder in settings.folder]
     overseer = _Overseer(settings, store, log)
-    overseer.look()
+    overseer.look([])
     for keeper in keepers:
         keeper.start()
     notify.ready()
     while not stop.wait(RECOVER_EVERY_S) and not is_damage_noted(settings.queue_path):
         notify.alive(f"{len(keepers)} folders")
-        overseer.look()
+        overseer.look(keepers)
     if stop.is_set():
         notify.stopping()
     for keeper in keepers:
@@ -299,13 +362,15 @@ class _Overseer:
         self._noted = False
         self._trouble: Reason | None = None
 
-    def look(self) -> None:
-        """Take back what dead and stuck workers held."""
+    def look(self, keepers: Sequence[FolderKeeper]) -> None:
+        """Take back what dead and stuck workers held; speak for folders that hang."""
         try:
             if not self._noted:
                 self._store.note_process(self._condition)
                 self._noted = True
             recover(self._store, self._rule, self._log.emit)
+            for keeper in keepers:
+                keeper.look_after(self._store)
         except EquipmentError as error:
             if error.reason is not self._trouble:
                 self._log.emit(StateTrouble(Part.WATCH, error.reason))

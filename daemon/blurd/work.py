@@ -2,7 +2,8 @@
 
 Invariants
 * The attempt is counted, durably, by the claim; whatever happens then, the job is found again.
-* A folder whose outbound can't take a copy is not claimed from; no attempt is spent on it.
+* A folder that is missing, strange, full or not answering is not claimed from, and a file whose copy may not fit is
+  left for later (`open_folders`); no attempt is spent on either.
 * On SIGTERM or SIGINT the running job is given back and its staged file removed; where the work can't be left within
   `STOP_S` (a library holds the main thread), from another thread.
 * Each sign of progress says when the next is due; `watch` ends a worker that is late.
@@ -25,7 +26,7 @@ from typing import TypeVar
 
 from blurd.adapters import notify
 from blurd.adapters.files import source_hashes, stamp_of
-from blurd.adapters.folders import InboundFolder, OutboundFolder
+from blurd.adapters.folders import OutboundFolder
 from blurd.adapters.host import boot_clock_s, limit_memory, machine_mebibytes, this_process
 from blurd.adapters.inference import OpenVinoDetector
 from blurd.adapters.log import EventLog
@@ -54,13 +55,13 @@ from blurd.events import (
     ProcessStopped,
     StateTrouble,
 )
+from blurd.open_folders import OpenFolders, need_room
 from blurd.pipeline import Report, Treatment, treat
-from blurd.records import FolderName, Job, JobState, MediaKind, ProcessCondition, Progress, StagedCopy
+from blurd.records import Job, JobState, MediaKind, ProcessCondition, Progress, StagedCopy
 from blurd.stages.wait import StopRequested, open_queue, patiently
 
 IDLE_S = 0.25
 BEAT_S = 1.0
-FOLDER_PAUSE_S = 2.0
 STOP_S = 10.0
 """How long the main thread may take to leave the running job once it was asked to stop."""
 MEMORY_SHARE = 0.8
@@ -97,7 +98,7 @@ class Worker:
         self._codecs = {folder.key: build_codec(self.settings.limits, folder) for folder in folders}
         self._rules = {folder.key: mask_rules(folder, self.detectors) for folder in folders}
         self._degraded_noted = False
-        self._paused_until: dict[FolderName, float] = {}
+        self._folders = OpenFolders(self.settings.state.directory, folders)
         work = self.settings.work
         self._retry = RetryRule(work.max_attempts, work.retry_first_s, work.retry_longest_s)
         self._current: Job | None = None
@@ -133,7 +134,9 @@ class Worker:
             done += 1
 
     def _claim(self) -> Job | None:
-        return self.store.claim(self._me, self._open_folders(), boot_clock_s(), self.settings.work.no_progress_s)
+        largest = self._folders.largest_sources()
+        limit_s = self.settings.work.no_progress_s
+        return self.store.claim(self._me, tuple(largest), boot_clock_s(), limit_s, largest)
 
     def _patiently(self, act: Callable[[], T]) -> T:
         """Use the queue; wait while its disk is full. Raises `StopRequested` when asked to stop meanwhile."""
@@ -146,14 +149,12 @@ class Worker:
             return
         store = SqliteJobStore(self.settings.queue_path)
         try:
-            self._give_back(job, counts=True, store=store)
+            self._give_back(job, store=store)
             store.forget_process(self.condition())
         finally:
             store.close()
-        folder = self.settings.folder_named(job.folder)
-        if folder is not None:
-            with OutboundFolder(folder.outbound) as outbound:
-                outbound.remove_staged(staged_name(job.id, job.attempts))
+        with self._folders.guard(job.folder).open_outbound() as outbound:
+            outbound.remove_staged(staged_name(job.id, job.attempts))
 
     def _note_device(self) -> None:
         """Say once that the device is not the wanted one, at start or when it fails in mid-work."""
@@ -174,22 +175,6 @@ class Worker:
     def _degraded(self) -> bool:
         return any(detector.degraded for detector in self.detectors.values())
 
-    def _open_folders(self) -> tuple[FolderName, ...]:
-        """Folders whose outbound has room and whose inbound is there; the others are left alone for a while."""
-        now_s = time.monotonic()
-        ready: list[FolderName] = []
-        for folder in self.settings.folder:
-            if self._paused_until.get(folder.key, 0.0) > now_s:
-                continue
-            try:
-                with InboundFolder(folder.inbound), OutboundFolder(folder.outbound) as outbound:
-                    _need_room(outbound, folder, 0)
-            except EquipmentError:
-                self._paused_until[folder.key] = now_s + FOLDER_PAUSE_S
-                continue
-            ready.append(folder.key)
-        return tuple(ready)
-
     def _do(self, job: Job) -> None:
         folder = self.settings.folder_named(job.folder)
         if folder is None:
@@ -206,6 +191,7 @@ class Worker:
             self.log.internal_error(error)
             self._failed(job, Reason.INTERNAL_ERROR, Disposition.RETRY)
         else:
+            self._folders.got_through(job.folder)
             if self._patiently(lambda: self.store.stage(job.id, self._me, staged)):
                 self.log.emit(_staged_event(job, treatment))
 
@@ -217,14 +203,14 @@ class Worker:
         elif isinstance(end, JobTaken):
             self.log.emit(JobVanished(job.id, job.folder, Reason.SOURCE_CHANGED))
         else:
-            self._give_back(job, counts=True)
+            self._give_back(job)
 
     def _stage(self, job: Job, folder: FolderSettings) -> tuple[StagedCopy, Treatment]:
-        name = staged_name(job.id, job.attempts)
+        name, guard = staged_name(job.id, job.attempts), self._folders.guard(job.folder)
         rules, beats = self._rules[job.folder], self._beats(job)
         with (
-            InboundFolder(folder.inbound) as inbound,
-            OutboundFolder(folder.outbound) as outbound,
+            guard.open_inbound() as inbound,
+            guard.open_outbound() as outbound,
             inbound.open(job.path, allow_hard_links=folder.hard_links) as source,
         ):
             if not stamp_of(os.fstat(source.fileno())).same_content(job.stamp):
@@ -235,7 +221,7 @@ class Worker:
             zones = fixed_zones(folder).with_regions(own.regions)
             source_sha256, source_id = source_hashes(source, job.path)
             self._look_back(job, outbound, source_id, own.sha256)
-            _need_room(outbound, folder, job.stamp.size)
+            need_room(outbound, folder, job, source)
             with outbound.staged(name, folder.mode) as target:
                 treatment = treat(source, target, self._codecs[job.folder], self.detectors, rules, beats, zones)
         staged = StagedCopy(
@@ -291,11 +277,12 @@ class Worker:
 
         return beat
 
-    def _give_back(self, job: Job, *, counts: bool, store: SqliteJobStore | None = None) -> None:
-        store = store or self.store
+    def _give_back(self, job: Job, held_back: Reason | None = None, store: SqliteJobStore | None = None) -> None:
+        """Put the job back; a stop counts among its returns, a folder that must pause does not."""
+        store, counts = store or self.store, held_back is None
         if counts and after_return(job.attempts, job.returns, self._retry, 0.5).state is not JobState.QUEUED:
             self._failed(job, Reason.WORKER_DIED, Disposition.RETRY, store)
-        elif store.give_back(job.id, self._me, None):
+        elif store.give_back(job.id, self._me, held_back, counts=counts):
             self.log.emit(JobReturned(job.id, job.folder))
 
     def _failed(self, job: Job, reason: Reason, disposition: Disposition, store: SqliteJobStore | None = None) -> None:
@@ -304,9 +291,10 @@ class Worker:
         jitter = random.random()  # noqa: S311  spreads retries, guards nothing
         after = outcome(disposition, job.attempts, self._retry, jitter)
         if after.state is JobState.QUEUED:
-            self._paused_until[job.folder] = time.monotonic() + FOLDER_PAUSE_S
-            self._give_back(job, counts=False)
+            self._folders.hold_back(job, reason)
+            self._give_back(job, reason)
             return
+        self._folders.got_through(job.folder)
         state = JobState.SUPERSEDED if reason is Reason.SOURCE_CHANGED else after.state
         due_s = boot_clock_s() + after.delay_s
         if not self._patiently(lambda: store.finish(job.id, self._me, state, reason, due_s)):
@@ -319,11 +307,6 @@ class Worker:
             self.log.emit(JobDeferred(job.id, job.folder, reason, job.attempts, round(after.delay_s, 1)))
         else:
             self.log.emit(JobVanished(job.id, job.folder, reason))
-
-
-def _need_room(outbound: OutboundFolder, folder: FolderSettings, source_bytes: int) -> None:
-    if outbound.free_bytes() < source_bytes + folder.reserve_bytes:
-        raise EquipmentError(Reason.OUTBOUND_FULL, "check room")
 
 
 def _staged_event(job: Job, treatment: Treatment) -> JobStaged:

@@ -11,7 +11,8 @@ from typing import BinaryIO
 import pytest
 
 from blurd.adapters.files import FileReader, fully_allocated, stamp_of, writer_gone
-from blurd.adapters.folders import InboundFolder, OutboundFolder, writing
+from blurd.adapters.folders import InboundFolder, OutboundFolder
+from blurd.adapters.trouble import writing
 from blurd.errors import BlurdError, EquipmentError, InputError, Reason
 
 
@@ -84,15 +85,6 @@ def test_a_missing_folder_pauses(place: Path) -> None:
         with pytest.raises(EquipmentError) as caught:
             make(place / "absent")
         assert caught.value.reason is reason
-
-
-def test_a_replaced_folder_is_noticed(place: Path) -> None:
-    with InboundFolder(place / "in") as inbound:
-        assert inbound.is_current()
-        (place / "in").rename(place / "old")
-        assert not inbound.is_current()
-        (place / "in").mkdir()
-        assert not inbound.is_current()
 
 
 def test_a_lease_tells_an_open_writer(place: Path) -> None:

@@ -1,9 +1,7 @@
 """Settling, against real files: which are found, which are refused, which wait."""
 
 import os
-import struct
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,32 +15,29 @@ from blurd.events import Event, FileIgnored, JobQueued
 from blurd.records import FolderName, FoundFile, JobState
 from blurd.stages.enqueue import enqueue
 from blurd.stages.settle import MAX_DEPTH, Settler
+from pictures import png
 
 FOLDER = FolderName("photos")
-
-
-def png() -> bytes:
-    """A whole picture of one pixel."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
-    pixels = zlib.compress(b"\0\0")
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 class Bench:
     """A settler on a real folder, with a clock that the test moves."""
 
-    def __init__(self, root: Path, *, others_ignored: bool = True, regions_required: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        others_ignored: bool = True,
+        regions_required: bool = False,
+        temporary: Sequence[str] = TEMPORARY_NAMES,
+    ) -> None:
         self.root = root / "in"
         self.root.mkdir()
         self.store = SqliteJobStore(root / "queue.sqlite")
         self.settler = Settler(
             FOLDER,
             SettleRule(5.0, 600.0),
-            TEMPORARY_NAMES,
+            temporary,
             self.store,
             hard_links=False,
             regions_required=regions_required,
@@ -138,6 +133,41 @@ def test_s01_a_file_that_is_being_written_waits(bench: Bench) -> None:
         assert bench.settled() == {}
         assert bench.scan(10_000.0) == []
     assert [file.path for file in bench.scan(60.0)] == ["a.png"]
+
+
+def test_s02_space_set_aside_and_filled_later_waits(bench: Bench) -> None:
+    """A mere length (truncate) is seen by its hole, even when nobody writes; blocks (fallocate) by their writer.
+
+    Where the file system tells neither, the filled file is a new version with a job of its own.
+    """
+    content = png() + bytes(range(256)) * 64
+    hole, allocated = bench.root / "hole.png", bench.root / "allocated.png"
+    with hole.open("wb") as writer:
+        writer.truncate(len(content))
+        writer.write(content[:40])
+    with allocated.open("wb") as writer:
+        os.posix_fallocate(writer.fileno(), 0, len(content))
+        writer.write(content[:40])
+        writer.flush()
+        assert [path.stat().st_size for path in (hole, allocated)] == [len(content)] * 2
+        assert bench.settled() == {}
+        assert bench.scan(500.0) == []
+        writer.seek(0)
+        writer.write(content)
+    with hole.open("r+b") as writer:
+        writer.write(content)
+    assert bench.settled() == {"hole.png": None, "allocated.png": None}
+
+
+def test_the_folders_marker_is_no_file_whatever_names_are_temporary(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, temporary=())
+    (bench.root / ".blurd-folder").write_bytes(b"blurd folder " + b"0" * 32)
+    (bench.root / ".hidden.png").write_bytes(png())
+    assert bench.settled() == {".hidden.png": None}
+    with InboundFolder(bench.root) as inbound:
+        assert list(bench.settler.look_at(inbound, [".blurd-folder"], 100.0)) == []
+    assert bench.settler.settling == 0
+    bench.store.close()
 
 
 def test_s16_s17_s18_odd_objects_are_refused_unopened(bench: Bench, tmp_path: Path) -> None:

@@ -256,3 +256,33 @@ def test_a_process_is_known_beyond_its_number() -> None:
     assert not is_alive(replace(ME, boot_id="another boot"))
     assert boot_id() == ME.boot_id
     assert boot_clock_s() > 0
+
+
+def test_s28_a_file_too_large_for_the_room_is_passed_over(store: SqliteJobStore) -> None:
+    """Queued or due again, the smaller one goes first; without a limit the older one does."""
+    queue(store, "large.jpg", replace(STAMP, size=1000))
+    queue(store, "small.jpg", replace(STAMP, size=10))
+    assert store.largest_queued(FOLDER) == 1000
+    small = store.claim(ME, [FOLDER], 0.0, largest={FOLDER: 999})
+    assert small is not None
+    assert small.path == "small.jpg"
+    assert store.claim(ME, [FOLDER], 0.0, largest={FOLDER: 999}) is None
+    assert store.claim(ME, [FOLDER], 0.0, largest={FOLDER: -1}) is None
+    large = claim(store)
+    assert large.path == "large.jpg"
+    assert store.largest_queued(FOLDER) == 0
+    assert store.finish(large.id, ME, JobState.DEFERRED, Reason.READ_ERROR, 5.0)
+    assert store.claim(ME, [FOLDER], 6.0, largest={FOLDER: 999}) is None
+    assert claim(store, 6.0).id == large.id
+
+
+def test_s28_a_job_that_its_folder_held_back_costs_nothing_and_says_why(store: SqliteJobStore) -> None:
+    queue(store)
+    assert store.held_back(FOLDER) is None
+    for _ in range(30):
+        job = claim(store)
+        assert (job.attempts, job.returns) == (1, 0)
+        assert store.held_back(FOLDER) is None
+        assert store.give_back(job.id, ME, Reason.OUTBOUND_FULL, counts=False)
+        assert store.held_back(FOLDER) is Reason.OUTBOUND_FULL
+    assert store.held_back(FolderName("other")) is None

@@ -46,7 +46,7 @@ def receipts(made: Appliance) -> list[dict[str, Any]]:
 
 def visible(made: Appliance) -> set[str]:
     """Everything in outbound, staging included."""
-    return {str(path.relative_to(made.root / "out")) for path in (made.root / "out").rglob("*") if path.is_file()}
+    return {str(path.relative_to(made.root / "out")) for path in made.outputs()}
 
 
 def running(made: Appliance) -> dict[str, Any]:

@@ -15,19 +15,24 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 
 from blurd.adapters.files import open_beneath, sha256_of, stamp_of, status_beneath
-from blurd.core.naming import STAGING_FOLDER, candidates, regions_path
+from blurd.adapters.trouble import MOUNT_GONE, open_reason, writing
+from blurd.core.naming import OUTBOUND_MARKER, STAGING_FOLDER, candidates, regions_path
 from blurd.errors import BlurdError, EquipmentError, InputError, Reason
 from blurd.records import FileStamp
 
 _RENAME_NOREPLACE = 1
+_MARKER_NAME = OUTBOUND_MARKER.rpartition("/")[2]
 _NOTHING_THERE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EXDEV, errno.ENAMETOOLONG})
 _NO_LINK_ERRORS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
+
+Admit = Callable[[int], None]
+"""Asked with a folder's handle before anything is done there; raises where it is not the right one."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -35,12 +40,17 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class _Folder:
     """A handle on a folder, for as long as a `with` block."""
 
-    def __init__(self, path: Path, missing: Reason) -> None:
+    def __init__(self, path: Path, missing: Reason, admit: Admit | None) -> None:
         try:
             self._handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise EquipmentError(missing, "open folder") from error
-        self._path = path
+        if admit is not None:
+            try:
+                admit(self._handle)
+            except BaseException:
+                os.close(self._handle)
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -52,19 +62,12 @@ class _Folder:
         """Release the handle."""
         os.close(self._handle)
 
-    def is_current(self) -> bool:
-        """False where the path now names another folder (unmounted, remounted, replaced)."""
-        try:
-            return os.path.samestat(self._path.stat(), os.fstat(self._handle))
-        except OSError:
-            return False
-
 
 class InboundFolder(_Folder):
     """A handle on an inbound folder. Paths are relative, with `/`, as the scan gave them."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, Reason.INBOUND_MISSING)
+    def __init__(self, path: Path, admit: Admit | None = None) -> None:
+        super().__init__(path, Reason.INBOUND_MISSING, admit)
 
     def entries(self, path: str) -> Iterator[tuple[str, os.stat_result]]:
         """Name and status (of the entry itself, links not followed) of all that lies in one folder below."""
@@ -87,7 +90,9 @@ class InboundFolder(_Folder):
         try:
             handle = open_beneath(self._handle, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         except OSError as error:
-            raise InputError(_open_reason(error.errno), "open source") from error
+            if error.errno in MOUNT_GONE:
+                raise EquipmentError(Reason.INBOUND_MISSING, "open source") from error
+            raise InputError(open_reason(error.errno), "open source") from error
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             os.close(handle)
@@ -98,13 +103,17 @@ class InboundFolder(_Folder):
         return os.fdopen(handle, "rb")
 
     def status(self, path: str) -> os.stat_result | None:
-        """The status of whatever lies at the path, a link's own where it is one; None where nothing does."""
+        """The status of whatever lies at the path, a link's own where it is one; None where nothing does.
+
+        Raises `EquipmentError` with NO_PERMISSION, READ_ERROR or INBOUND_MISSING where that can't be told.
+        """
         try:
             return status_beneath(self._handle, path)
         except OSError as error:
             if error.errno in _NOTHING_THERE:
                 return None
-            raise EquipmentError(Reason.READ_ERROR, "look at source") from error
+            reason = Reason.INBOUND_MISSING if error.errno in MOUNT_GONE else open_reason(error.errno)
+            raise EquipmentError(reason, "look at source") from error
 
     def regions_stamp(self, path: str) -> FileStamp | None:
         """The stamp of whatever lies where a file's own regions would; None where nothing does."""
@@ -112,34 +121,25 @@ class InboundFolder(_Folder):
         return None if status is None else stamp_of(status)
 
 
-def _open_reason(code: int | None) -> Reason:
-    if code in (errno.ENOENT, errno.ENOTDIR):
-        return Reason.SOURCE_VANISHED
-    if code in (errno.ELOOP, errno.EXDEV):
-        return Reason.SYMBOLIC_LINK
-    if code in (errno.ENXIO, errno.ENODEV, errno.EISDIR):
-        return Reason.NOT_REGULAR
-    if code in (errno.EACCES, errno.EPERM):
-        return Reason.NO_PERMISSION
-    return Reason.READ_ERROR
-
-
 class OutboundFolder(_Folder):
     """A handle on an outbound folder and on its staging folder."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, Reason.OUTBOUND_MISSING)
+    def __init__(self, path: Path, admit: Admit | None = None) -> None:
+        super().__init__(path, Reason.OUTBOUND_MISSING, admit)
         try:
             with writing("make staging"):
-                try:
-                    os.mkdir(STAGING_FOLDER, 0o700, dir_fd=self._handle)
+                if _make_folder(self._handle, STAGING_FOLDER):
                     os.fsync(self._handle)
-                except FileExistsError:
-                    pass
                 self._staging = open_beneath(self._handle, STAGING_FOLDER, os.O_RDONLY | os.O_DIRECTORY)
         except BlurdError:
             super().close()
             raise
+        if not os.access(".", os.W_OK, dir_fd=self._staging, effective_ids=True):
+            self.close()
+            raise EquipmentError(Reason.OUTBOUND_READ_ONLY, "open staging")
+        status = os.fstat(self._staging)
+        if status.st_uid == os.geteuid() and status.st_mode & 0o077:
+            os.fchmod(self._staging, 0o700)  # somebody else made it, or opened it: what lies there is not verified
 
     def close(self) -> None:
         """Release the handles."""
@@ -164,23 +164,29 @@ class OutboundFolder(_Folder):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
             file = os.fdopen(os.open(name, flags, 0o600, dir_fd=self._staging), "w+b")
         try:
-            with file:
+            try:
                 yield file
                 with writing("finish staged"):
                     file.flush()
+                    _give_to_group_of(self._handle, file.fileno())
                     os.fchmod(file.fileno(), mode)
                     os.fsync(file.fileno())
                     os.fsync(self._staging)
+            finally:
+                with suppress(OSError):  # what could not be written fails once more here, and is told already
+                    file.close()
         except BaseException:
-            self.remove_staged(name)
+            with suppress(OSError):  # what stays is found when the staging folder is cleaned
+                self.remove_staged(name)
             raise
 
     def open_staged(self, name: str) -> BinaryIO | None:
         """A staged file for reading; None where it is gone."""
-        try:
-            return os.fdopen(open_beneath(self._staging, name, os.O_RDONLY), "rb")
-        except OSError:
-            return None
+        with writing("open staged"):
+            try:
+                return os.fdopen(open_beneath(self._staging, name, os.O_RDONLY), "rb")
+            except FileNotFoundError:
+                return None
 
     def remove_staged(self, name: str) -> None:
         """Remove a staged file, if there."""
@@ -197,9 +203,10 @@ class OutboundFolder(_Folder):
             return  # somebody else stages here
 
     def staged_names(self) -> tuple[str, ...]:
-        """Names in the staging folder."""
+        """Names in the staging folder, the folder's marker left out."""
         with writing("list staging"):
-            return tuple(os.listdir(self._staging))  # noqa: PTH208  a handle is no path
+            names = os.listdir(self._staging)  # noqa: PTH208  a handle is no path
+        return tuple(name for name in names if name != _MARKER_NAME)
 
     # -- publication --------------------------------------------------------------------------------------------------
 
@@ -232,7 +239,8 @@ class OutboundFolder(_Folder):
         """
         with writing("publish"):
             head, _, name = target.rpartition("/")
-            folder = self._make_folders(head)
+            status = self._status(f"{STAGING_FOLDER}/{staged}")
+            folder = self._make_folders(head, 0 if status is None else stat.S_IMODE(status.st_mode))
             try:
                 if not self._link(staged, folder, name):
                     return False
@@ -279,7 +287,7 @@ class OutboundFolder(_Folder):
 
     def _put_back(self, aside: str, head: str, name: str) -> None:
         """Give somebody else's file its name back, where that is still free; else it stays aside."""
-        folder = self._make_folders(head)
+        folder = self._make_folders(head, 0)
         try:
             self._rename(aside, folder, name)
             os.fsync(folder)
@@ -296,17 +304,26 @@ class OutboundFolder(_Folder):
                 return os.stat(STAGING_FOLDER, dir_fd=self._handle, follow_symlinks=False)
             raise EquipmentError(Reason.WRITE_ERROR, "look at outbound") from error
 
-    def _make_folders(self, path: str) -> int:
-        """A handle on a folder below outbound, made where missing; through no link."""
+    def _make_folders(self, path: str, file_mode: int) -> int:
+        """A handle on a folder below outbound, made where missing; through no link.
+
+        Whoever may read a file with this mode may enter the folders that are made for it, whatever the umask.
+        """
+        mode = 0o700 | file_mode | (file_mode & 0o444) >> 2
         handle = os.dup(self._handle)
         for part in filter(None, path.split("/")):
+            below = -1
             try:
-                os.mkdir(part, 0o777, dir_fd=handle)
-                os.fsync(handle)
-            except FileExistsError:
-                pass
-            try:
+                made = _make_folder(handle, part)
                 below = open_beneath(handle, part, os.O_RDONLY | os.O_DIRECTORY)
+                if made:
+                    _give_to_group_of(handle, below)
+                    os.fchmod(below, mode | os.fstat(below).st_mode & stat.S_ISGID)
+                    os.fsync(handle)
+            except BaseException:
+                if below >= 0:
+                    os.close(below)
+                raise
             finally:
                 os.close(handle)
             handle = below
@@ -324,15 +341,36 @@ class OutboundFolder(_Folder):
         return True
 
     def _rename(self, staged: str, folder: int, name: str) -> bool:
-        done = _libc.renameat2(self._staging, os.fsencode(staged), folder, os.fsencode(name), _RENAME_NOREPLACE)
-        if done == 0:
-            return True
-        code = ctypes.get_errno()
-        if code == errno.EEXIST:
-            return False
-        if code in _NO_LINK_ERRORS:
-            raise EquipmentError(Reason.OUTBOUND_NO_LINKS, "publish")
-        raise OSError(code, os.strerror(code))
+        try:
+            return rename_without_overwriting(self._staging, staged, folder, name)
+        except OSError as error:
+            if error.errno in _NO_LINK_ERRORS:
+                raise EquipmentError(Reason.OUTBOUND_NO_LINKS, "publish") from error
+            raise
+
+
+def rename_without_overwriting(folder: int, name: str, new_folder: int, new_name: str) -> bool:
+    """`renameat2(2)` with RENAME_NOREPLACE; False where the new name is taken. Raises `OSError`."""
+    if _libc.renameat2(folder, os.fsencode(name), new_folder, os.fsencode(new_name), _RENAME_NOREPLACE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code == errno.EEXIST:
+        return False
+    raise OSError(code, os.strerror(code))
+
+
+def _make_folder(parent: int, name: str) -> bool:
+    try:
+        os.mkdir(name, 0o700, dir_fd=parent)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _give_to_group_of(folder: int, handle: int) -> None:
+    """Give a file the folder's group, where we may: only members of a group can."""
+    with suppress(PermissionError):
+        os.fchown(handle, -1, os.fstat(folder).st_gid)
 
 
 def _is_content(file: BinaryIO | None, sha256: str) -> bool:
@@ -341,25 +379,3 @@ def _is_content(file: BinaryIO | None, sha256: str) -> bool:
         return False
     with file:
         return stat.S_ISREG(os.fstat(file.fileno()).st_mode) and sha256_of(file) == sha256
-
-
-@contextmanager
-def writing(operation: str) -> Iterator[None]:
-    """Translate errors of writing below outbound into reasons that pause the folder and never blame the input."""
-    try:
-        yield
-    except OSError as error:
-        raise EquipmentError(_WRITE_REASONS.get(error.errno or 0, Reason.WRITE_ERROR), operation) from error
-
-
-_WRITE_REASONS = {
-    errno.ENOSPC: Reason.OUTBOUND_FULL,
-    errno.EDQUOT: Reason.OUTBOUND_FULL,
-    errno.EROFS: Reason.OUTBOUND_READ_ONLY,
-    errno.EACCES: Reason.OUTBOUND_READ_ONLY,
-    errno.EPERM: Reason.OUTBOUND_READ_ONLY,
-    errno.ENOENT: Reason.OUTBOUND_MISSING,
-    errno.ENODEV: Reason.OUTBOUND_MISSING,
-    errno.ENOTCONN: Reason.OUTBOUND_MISSING,
-    errno.ESTALE: Reason.OUTBOUND_MISSING,
-}

@@ -7,6 +7,7 @@ from blurd.adapters.image import ImageCodec
 from blurd.adapters.video import VideoCodec
 from blurd.core.containers import IMAGES, identify
 from blurd.ports import MediaSource
+from blurd.records import MediaKind
 
 
 class AnyCodec:
@@ -24,5 +25,10 @@ class AnyCodec:
         return self._codec(file).leftovers(file)
 
     def _codec(self, file: BinaryIO) -> ImageCodec | VideoCodec:
-        code = identify(FileReader(file))
-        return self._images if code is None or code in IMAGES else self._videos
+        return self._images if kind_of(file) is MediaKind.IMAGE else self._videos
+
+
+def kind_of(file: BinaryIO) -> MediaKind:
+    """Whether a file is an image or a video, by its first bytes; what is neither is left to the images to refuse."""
+    code = identify(FileReader(file))
+    return MediaKind.IMAGE if code is None or code in IMAGES else MediaKind.VIDEO

@@ -1,6 +1,7 @@
 """The queue in SQLite: `JobStore` for one box. Its invariants and diagnostics are those of `store_base`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from blurd.adapters.host import boot_id, wall_clock
 from blurd.adapters.store_rebuild import RebuiltStore
@@ -38,9 +39,12 @@ _COPIES_BEFORE = """
 """
 _FIND_DEFERRED = """
     SELECT * FROM job WHERE folder = ? AND state = 'deferred' AND (not_before_boot <> ? OR not_before_s <= ?)
-    ORDER BY id LIMIT 1
+    AND size <= ? ORDER BY id LIMIT 1
 """
-_FIND_QUEUED = "SELECT * FROM job WHERE folder = ? AND state = 'queued' ORDER BY id LIMIT 1"
+_FIND_QUEUED = "SELECT * FROM job WHERE folder = ? AND state = 'queued' AND size <= ? ORDER BY id LIMIT 1"
+_HELD_BACK = "SELECT reason FROM job WHERE folder = ? AND state = 'queued' AND reason IS NOT NULL LIMIT 1"
+_LARGEST_QUEUED = "SELECT max(size) AS size FROM job WHERE folder = ? AND state = 'queued'"
+_ANY_SIZE = 2**63 - 1
 _BEAT = """
     UPDATE job SET progress = ?, frames_per_s = ?, left_s = ?, due_s = ? WHERE id = ? AND state = 'claimed'
         AND worker_pid = ? AND worker_start_ticks = ? AND worker_boot = ?
@@ -85,16 +89,22 @@ class SqliteJobStore(RebuiltStore):
     # -- the worker's side --------------------------------------------------------------------------------------------
 
     def claim(
-        self, worker: WorkerIdentity, folders: Sequence[FolderName], now_s: float, limit_s: float | None = None
+        self,
+        worker: WorkerIdentity,
+        folders: Sequence[FolderName],
+        now_s: float,
+        limit_s: float | None = None,
+        largest: Mapping[FolderName, int] = MappingProxyType({}),
     ) -> Job | None:
         """See `JobStore.claim`. Jobs whose delay is over go first, then the oldest; folders in the order given."""
         with self._transaction("claim"):
             for folder in folders:
-                row = self._connection.execute(_FIND_DEFERRED, (folder, boot_id(), now_s)).fetchone()
+                size = min(largest.get(folder, _ANY_SIZE), _ANY_SIZE)
+                row = self._connection.execute(_FIND_DEFERRED, (folder, boot_id(), now_s, size)).fetchone()
                 if row is not None:
                     self._move(row, JobState.QUEUED, None)
                 else:
-                    row = self._connection.execute(_FIND_QUEUED, (folder,)).fetchone()
+                    row = self._connection.execute(_FIND_QUEUED, (folder, size)).fetchone()
                 if row is None:
                     continue
                 self._connection.execute(
@@ -144,17 +154,29 @@ class SqliteJobStore(RebuiltStore):
             self._move(row, state, reason)
             return True
 
-    def give_back(self, job: JobId, worker: WorkerIdentity, reason: Reason | None) -> bool:
+    def give_back(self, job: JobId, worker: WorkerIdentity, reason: Reason | None, *, counts: bool = True) -> bool:
         """See `JobStore.give_back`."""
         with self._transaction("give back"):
             row = self._held(job, worker)
             if row is None:
                 return False
             self._connection.execute(
-                "UPDATE job SET attempts = attempts - 1, returns = returns + 1 WHERE id = ?", (job,)
+                "UPDATE job SET attempts = attempts - 1, returns = returns + ? WHERE id = ?", (int(counts), job)
             )
             self._move(row, JobState.QUEUED, reason)
             return True
+
+    def largest_queued(self, folder: FolderName) -> int:
+        """See `JobStore.largest_queued`."""
+        with self._translated("look up largest"):
+            size = self._connection.execute(_LARGEST_QUEUED, (folder,)).fetchone()["size"]
+        return int(size or 0)
+
+    def held_back(self, folder: FolderName) -> Reason | None:
+        """See `JobStore.held_back`."""
+        with self._translated("look up held back"):
+            row = self._connection.execute(_HELD_BACK, (folder,)).fetchone()
+        return Reason(row["reason"]) if row is not None else None
 
     def claims(self) -> tuple[Claim, ...]:
         """See `JobStore.claims`."""
@@ -251,35 +273,24 @@ class SqliteJobStore(RebuiltStore):
 
     def note_folder(self, condition: FolderCondition) -> None:
         """See `JobStore.note_folder`."""
+        counts = int(condition.rescan_only), condition.awaiting_regions, condition.unreadable
         with self._transaction("note folder"):
             self._connection.execute(
-                "INSERT OR REPLACE INTO folder (name, settling, paused, rescan_only, awaiting_regions)"
-                " VALUES (?, ?, ?, ?, ?)",
-                (
-                    condition.folder,
-                    condition.settling,
-                    condition.paused,
-                    int(condition.rescan_only),
-                    condition.awaiting_regions,
-                ),
+                "INSERT OR REPLACE INTO folder (name, settling, paused, rescan_only, awaiting_regions, unreadable)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (condition.folder, condition.settling, condition.paused, *counts),
             )
 
     def note_process(self, condition: ProcessCondition) -> None:
         """See `JobStore.note_process`; forgets processes of the same part that were noted on another boot."""
         worker = condition.worker
+        identity = worker.pid, worker.start_ticks, worker.boot_id
         with self._transaction("note process"):
             self._connection.execute("DELETE FROM process WHERE boot <> ?", (boot_id(),))
             self._connection.execute(
                 "INSERT OR REPLACE INTO process (part, pid, start_ticks, boot, device, degraded)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    condition.part,
-                    worker.pid,
-                    worker.start_ticks,
-                    worker.boot_id,
-                    condition.device,
-                    int(condition.degraded),
-                ),
+                (condition.part, *identity, condition.device, int(condition.degraded)),
             )
 
     def forget_process(self, condition: ProcessCondition) -> None:
@@ -310,6 +321,7 @@ class SqliteJobStore(RebuiltStore):
                     Reason(row["paused"]) if row["paused"] else None,
                     bool(row["rescan_only"]),
                     row["awaiting_regions"],
+                    row["unreadable"],
                 )
                 for row in execute("SELECT * FROM folder ORDER BY name")
             )

@@ -95,6 +95,11 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE rebuild (at TEXT NOT NULL, kept INTEGER NOT NULL, receipts INTEGER NOT NULL) STRICT
     """,
+    """
+    CREATE INDEX job_queued_by_size ON job (folder, size) WHERE state = 'queued';
+    CREATE INDEX job_held_back ON job (folder) WHERE state = 'queued' AND reason IS NOT NULL;
+    ALTER TABLE folder ADD COLUMN unreadable INTEGER NOT NULL DEFAULT 0
+    """,
 )
 
 

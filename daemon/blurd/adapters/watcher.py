@@ -3,17 +3,29 @@
 Invariants
 * A hint is only a path below inbound; the scan looks for itself. Lost hints cost time, never a file.
 * At most `MAX_HINTS` paths are remembered; beyond that the hint is "look everywhere".
-* Where watches can't be had (too many, no support) `start` says so and the periodic scan does it alone.
+* Where watches can't be had (too many, no support) `start` or `is_whole` says so and the periodic scan does it alone.
 """
 
+import errno
 import os
 import threading
 from pathlib import Path
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
-from watchdog.observers.inotify import InotifyObserver
+from watchdog.observers.api import BaseObserver
+from watchdog.observers.inotify import InotifyEmitter
+from watchdog.observers.inotify_c import (
+    CallbackId,
+    InotifyConstants,
+    InotifyEvent,
+    InotifyFD,
+    Mask,
+    WatchCallback,
+    WatchDescriptor,
+)
 
 MAX_HINTS = 10_000
+_NO_WATCHES_LEFT = frozenset({errno.ENOSPC, errno.ENOMEM, errno.EMFILE})
 
 
 class FolderWatcher:
@@ -25,30 +37,47 @@ class FolderWatcher:
         self._lock = threading.Lock()
         self._paths: set[str] = set()
         self._everywhere = False
-        self._observer: InotifyObserver | None = None
+        self._observer: BaseObserver | None = None
+        self._inotify: _Inotify | None = None
 
     def start(self) -> bool:
         """Begin to watch; False where the kernel gives no watches."""
-        observer = InotifyObserver()
-        handler = _Handler(self)
         try:
-            observer.schedule(handler, str(self._inbound), recursive=True)
-            observer.start()
+            inotify = _Inotify()
         except OSError:
             return False
-        self._observer = observer
+        inotify.start()
+        observer = BaseObserver(InotifyEmitter, inotify_fd=inotify)
+        try:
+            observer.schedule(_Handler(self), str(self._inbound), recursive=True)
+            observer.start()
+        except OSError:
+            inotify.stop()
+            inotify.join()
+            return False
+        self._observer, self._inotify = observer, inotify
         return True
 
     def stop(self) -> None:
-        """End watching and wait for the thread."""
-        if self._observer is not None:
+        """End watching and wait for the threads."""
+        if self._observer is not None and self._inotify is not None:
             self._observer.stop()
             self._observer.join()
-            self._observer = None
+            self._inotify.stop()
+            self._inotify.join()
+            self._observer = self._inotify = None
 
     def is_alive(self) -> bool:
-        """False where the watching thread has ended."""
-        return self._observer is not None and self._observer.is_alive()
+        """False where nothing is watched any more: unmounted, removed, or a thread has ended."""
+        observer, inotify = self._observer, self._inotify
+        if observer is None or inotify is None or inotify.unmounted:
+            return False
+        return all(thread.is_alive() for thread in (observer, inotify, *observer.emitters))
+
+    def is_whole(self) -> bool:
+        """True while everything below is watched; False where the kernel refused a watch on some folder."""
+        inotify = self._inotify
+        return self.is_alive() and inotify is not None and not inotify.refused
 
     def take(self) -> tuple[frozenset[str], bool]:
         """The paths (files or folders) hinted at since the last call, and whether to look everywhere."""
@@ -67,6 +96,26 @@ class FolderWatcher:
             else:
                 self._paths.add(relative)
         self._wake.set()
+
+
+class _Inotify(InotifyFD):
+    """One inotify instance for one folder, so that one that hangs holds up no other; it knows what it does not see."""
+
+    unmounted = False
+    refused = False
+
+    def add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> WatchDescriptor:
+        """Add a watch; the library goes on without it where the kernel has none left, and only we remember."""
+        try:
+            return super().add_callback(path, mask, callback, id_)
+        except OSError as error:
+            self.refused |= error.errno in _NO_WATCHES_LEFT
+            raise
+
+    def handle_event(self, event: InotifyEvent) -> None:
+        """Hand an event on; the kernel tells of an unmount once, and no event follows."""
+        self.unmounted |= bool(event.mask & InotifyConstants.IN_UNMOUNT)
+        super().handle_event(event)
 
 
 class _Handler(FileSystemEventHandler):

@@ -13,6 +13,10 @@ from collections.abc import Iterator, Sequence
 MAX_NAME_BYTES = 255
 MAX_COLLISIONS = 100_000
 STAGING_FOLDER = ".blurd"
+INBOUND_MARKER = ".blurd-folder"
+"""The file by which an inbound folder is recognised; never a file to treat, whatever `temporary_names` says."""
+OUTBOUND_MARKER = f"{STAGING_FOLDER}/folder"
+"""The same for outbound."""
 REGIONS_SUFFIX = ".regions.json"
 """What a file's name gets for the name of its regions, which lie beside it: `a.mp4.regions.json`."""
 

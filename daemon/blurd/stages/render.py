@@ -7,6 +7,7 @@ frame is written that was not planned.
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
+from blurd.adapters.trouble import writing
 from blurd.core.ahead import ahead
 from blurd.errors import InputError, Reason
 from blurd.ports import FrameT, MediaSource
@@ -27,7 +28,8 @@ def render(
     proofs: dict[int, Any] = {}
     masked = ahead(_masked(source, timeline, sampled, proofs), AHEAD if source.facts.kind is MediaKind.VIDEO else 0)
     source.write(_reported(masked, len(timeline.frames), progress), target)
-    target.flush()
+    with writing("write the copy"):
+        target.flush()
     return proofs
 
 

@@ -7,8 +7,11 @@ Invariants
 * Depth is bounded by `MAX_DEPTH`; what lies deeper is refused with NAME_TOO_LONG, not skipped in silence.
 * Only a whole file whose content and name are those of no medium, and that has no regions, is ignored.
 * A file's own regions settle with it and are never a file to treat; without their file they are left alone.
+* The folder's own marker is no file to treat.
+* `beat` is called for every file looked at, so that a long scan is told from one that hangs.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,9 +21,9 @@ from blurd.adapters.files import FileReader, fully_allocated, stamp_of, writer_g
 from blurd.adapters.folders import InboundFolder
 from blurd.adapters.regions import is_cut_off, open_regions
 from blurd.core.containers import Completeness, completeness, identify
-from blurd.core.naming import fits, is_regions, is_temporary, medium_of, promises_medium
+from blurd.core.naming import INBOUND_MARKER, fits, is_regions, is_temporary, medium_of, promises_medium
 from blurd.core.settling import Evidence, SettleRule, Sighting, Step, incomplete_reason, judge, sight
-from blurd.errors import BlurdError, Reason
+from blurd.errors import BlurdError, EquipmentError, Reason
 from blurd.ports import JobStore
 from blurd.records import FileStamp, FolderName, FoundFile
 
@@ -48,6 +51,8 @@ class Settler:
         self._hard_links = hard_links
         self._regions_required = regions_required
         self._others_ignored = others_ignored
+        self.beat: Callable[[], None] = _nothing
+        self._unreadable = 0
         self._seen: dict[str, Sighting] = {}
         self._awaiting: dict[str, FileStamp] = {}
 
@@ -61,6 +66,11 @@ class Settler:
         """Files that wait for regions which the folder requires."""
         return len(self._awaiting)
 
+    @property
+    def unreadable(self) -> int:
+        """Folders below inbound that could not be read since the last scan began."""
+        return self._unreadable
+
     def next_look_s(self) -> float | None:
         """When the next settling file is due for a look, on the monotonic clock."""
         return min((sighting.look_again_s for sighting in self._seen.values()), default=None)
@@ -68,7 +78,8 @@ class Settler:
     def scan(self, inbound: InboundFolder, now_s: float) -> Iterator[FoundFile]:
         """Look at the whole tree; forget settling files that are gone."""
         present: set[str] = set()
-        for path, status in walk(inbound, self._temporary):
+        self._unreadable = 0
+        for path, status in walk(inbound, self._temporary, unreadable=self._count_unreadable):
             present.add(path)
             yield from self._look(inbound, path, status, now_s)
         for path in (self._seen.keys() | self._awaiting.keys()) - present:
@@ -78,16 +89,28 @@ class Settler:
         """Look at certain files, and at everything below certain folders."""
         for path in dict.fromkeys(map(medium_of, paths)):
             parts = path.split("/")
-            status = inbound.status(path)
+            status = self._status(inbound, path)
             if status is None:
                 self._forget(path)
-            elif any(is_temporary(part, self._temporary) for part in parts):
+            elif path == INBOUND_MARKER or any(is_temporary(part, self._temporary) for part in parts):
                 continue
             elif stat.S_ISDIR(status.st_mode):
-                for below, below_status in walk(inbound, self._temporary, path, len(parts)):
+                for below, below_status in walk(inbound, self._temporary, path, len(parts), self._count_unreadable):
                     yield from self._look(inbound, below, below_status, now_s)
             else:
                 yield from self._look(inbound, path, status, now_s)
+
+    def _status(self, inbound: InboundFolder, path: str) -> os.stat_result | None:
+        """What lies at the path; None also where a folder above may not be entered, which the scan counts."""
+        try:
+            return inbound.status(path)
+        except EquipmentError as error:
+            if error.reason is Reason.NO_PERMISSION:
+                return None
+            raise
+
+    def _count_unreadable(self, _path: str) -> None:
+        self._unreadable += 1
 
     def look_at_due(self, inbound: InboundFolder, now_s: float) -> Iterator[FoundFile]:
         """Look at the settling files whose time has come."""
@@ -95,6 +118,7 @@ class Settler:
         return self.look_at(inbound, due, now_s)
 
     def _look(self, inbound: InboundFolder, path: str, status: os.stat_result, now_s: float) -> Iterator[FoundFile]:
+        self.beat()
         stamp, regions = stamp_of(status), inbound.regions_stamp(path)
         if self._store.is_known(self._folder, path, stamp, regions):
             self._forget(path)
@@ -188,20 +212,21 @@ def walk(
 ) -> Iterator[tuple[str, os.stat_result]]:
     """All that lies below a folder and is to have a job in the end, with its status; what is too deep as the folder.
 
-    Calls `unreadable` with folders that are gone or can't be read.
+    Calls `unreadable` with folders that are there and can't be read.
     """
     folders: list[tuple[str, os.stat_result]] = []
     try:
         for name, status in inbound.entries(path):
-            if is_temporary(name, temporary):
-                continue
             below = f"{path}/{name}" if path else name
+            if below == INBOUND_MARKER or is_temporary(name, temporary):
+                continue
             if stat.S_ISDIR(status.st_mode):
                 folders.append((below, status))
             elif not is_regions(name):
                 yield below, status
-    except OSError:
-        unreadable(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):  # what can't be read must not pass for empty
+            unreadable(path)
         return  # the next scan looks again
     for below, status in folders:
         if depth + 1 < MAX_DEPTH:
@@ -217,3 +242,7 @@ class _Look:
     evidence: Evidence
     known: bool = True
     regions_cut_off: bool = False
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

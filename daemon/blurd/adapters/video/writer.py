@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Final
 import av
 from av.codec.context import Flags
 
-from blurd.adapters.folders import writing
+from blurd.adapters.trouble import writing
 from blurd.adapters.video.demux import path_of
 from blurd.adapters.video.frame import VideoFrame
 from blurd.adapters.video.nature import Nature
