@@ -227,6 +227,8 @@ class FolderSettings(Policy):
     def _absolute(cls, value: Path) -> Path:
         if not value.is_absolute():
             raise ValueError("write an absolute path, beginning with /")
+        if "\0" in str(value):
+            raise ValueError("no path holds a zero byte")
         return value
 
     @property
@@ -282,11 +284,19 @@ def _overlaps(folders: Sequence[FolderSettings]) -> Iterator[str]:
             yield f'folder.{index}.name: "{folder.name}" stands twice; give each folder its own name'
         names.add(folder.name)
         for key in ("inbound", "outbound"):
-            label, path = f"folder.{index}.{key}", Path(getattr(folder, key)).resolve()
+            label, path = f"folder.{index}.{key}", _resolved(getattr(folder, key))
             for other_label, other in seen:
                 if path == other or path.is_relative_to(other) or other.is_relative_to(path):
                     yield f"{label}: lies in, around or on {other_label}; use folders that are apart"
             seen.append((label, path))
+
+
+def _resolved(path: Path) -> Path:
+    """The path without its links; as it is where they lead in a circle: the folder is missing then, not the settings."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # a circle is the one or the other, by the version of Python
+        return path
 
 
 def load_settings(path: Path) -> Settings:
@@ -301,6 +311,8 @@ def load_settings(path: Path) -> Settings:
         raise _invalid([f"{path}: is not UTF-8 text"]) from None
     except tomllib.TOMLDecodeError as error:
         raise _invalid([f"{path}: is not valid TOML: {error}"]) from None
+    except (ValueError, RecursionError):  # the library's own limits: digits of a number, depth
+        raise _invalid([f"{path}: is not valid TOML: a number is too long, or values are nested too deep"]) from None
     return check_settings(document)
 
 
