@@ -23,6 +23,7 @@ from blurd.adapters.folders import InboundFolder, OutboundFolder
 from blurd.adapters.host import boot_clock_s, boot_id, is_alive, this_process
 from blurd.adapters.ledger import Ledger
 from blurd.adapters.log import EventLog
+from blurd.adapters.stop_event import StopEvent
 from blurd.adapters.store import SqliteJobStore
 from blurd.adapters.watcher import FolderWatcher
 from blurd.config import FolderSettings, Settings
@@ -244,7 +245,7 @@ def state_lock(settings: Settings) -> Iterator[None]:
 
 def watch(settings: Settings, log: EventLog) -> None:
     """Watch all folders until asked to stop."""
-    stop = threading.Event()
+    stop = StopEvent()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
         stop.set()

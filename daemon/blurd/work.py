@@ -24,6 +24,7 @@ from blurd.adapters.host import boot_clock_s, this_process
 from blurd.adapters.inference import OpenVinoDetector
 from blurd.adapters.log import EventLog
 from blurd.adapters.regions import read_regions
+from blurd.adapters.stop_event import StopEvent
 from blurd.adapters.store import SqliteJobStore
 from blurd.config import FolderSettings, Settings
 from blurd.core.naming import copy_path, staged_name
@@ -253,7 +254,7 @@ def _staged_event(job: Job, treatment: Treatment) -> JobStaged:
 
 def work(settings: Settings, log: EventLog) -> None:
     """Run one worker until it is asked to stop or has done its share."""
-    stop = threading.Event()
+    stop = StopEvent()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
         stop.set()

@@ -172,7 +172,9 @@ class Run:
         self.inbound, self.state = self.root / "in", self.root / "state"
         for path in (self.inbound, self.state, self.outbound):
             path.mkdir(parents=True)
-        lines = [f"{key} = {json.dumps(value)}" for key, value in folder.items()]
+        lines = [
+            f"{key} = {json.dumps(value)}" for key, value in {"settle_s": 0.0, "reserve_mebibytes": 0, **folder}.items()
+        ]
         self.config = self.root / "blurd.toml"
         self.config.write_text(
             "\n".join(
@@ -182,7 +184,6 @@ class Run:
                     "[work]\nretry_first_s = 0.0\nmax_attempts = 20",
                     "[watch]\nrescan_s = 1.0",
                     f'[[folder]]\nname = "a"\ninbound = "{self.inbound}"\noutbound = "{self.outbound}"',
-                    "settle_s = 0.0\nreserve_mebibytes = 0",
                     *lines,
                 ]
             )

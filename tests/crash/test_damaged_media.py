@@ -74,7 +74,9 @@ def serve(run: Run, names: Sequence[str]) -> Tally:
         if len({row["path"] for row in jobs}) == len(names) and set(states) <= {*FINAL, "failed"}:
             break
         assert watch.status() is None, "the watcher died"
-        running = next((f"{os.fsdecode(row['path'])} {row['attempts']}" for row in jobs if row["state"] == "claimed"), "")
+        running = next(
+            (f"{os.fsdecode(row['path'])} {row['attempts']}" for row in jobs if row["state"] == "claimed"), ""
+        )
         if running != claimed:
             claimed, since_s = running, time.monotonic()
         if claimed and time.monotonic() - since_s > STUCK_S:

@@ -17,7 +17,15 @@ MINUTES = 30
 def test_the_search_finds_nothing(name: str, tmp_path: Path) -> None:
     pytest.importorskip("atheris", reason="not installed: .venv/bin/pip install atheris")
     seconds = round(MINUTES * 60 * TARGETS[name].share)
-    command = [sys.executable, "-m", "fuzz.search", name, str(seconds), str(tmp_path / "corpus"), str(tmp_path / "found")]
+    command = [
+        sys.executable,
+        "-m",
+        "fuzz.search",
+        name,
+        str(seconds),
+        str(tmp_path / "corpus"),
+        str(tmp_path / "found"),
+    ]
     tests = Path(__file__).parents[1]
     done = subprocess.run(
         command, cwd=tests, env={**os.environ, "PYTHONPATH": str(tests)}, capture_output=True, text=True, check=False

@@ -256,3 +256,15 @@ def test_a_process_is_known_beyond_its_number() -> None:
     assert not is_alive(replace(ME, boot_id="another boot"))
     assert boot_id() == ME.boot_id
     assert boot_clock_s() > 0
+
+
+def test_two_processes_that_make_the_queue_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    """SQLite itself does not wait where the write-ahead log is turned on."""
+    path = tmp_path / "queue.sqlite"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(0.3, other.execute, ("ROLLBACK",))
+    timer.start()
+    SqliteJobStore(path).close()
+    timer.join()
+    other.close()

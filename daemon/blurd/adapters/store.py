@@ -16,7 +16,7 @@ from pathlib import Path
 
 from blurd.adapters.host import boot_id, wall_clock
 from blurd.adapters.store_rows import dump_regions, dump_staged, is_same_version, to_blob, to_job, to_signed
-from blurd.adapters.store_schema import migrate
+from blurd.adapters.store_schema import migrate, use_wal
 from blurd.core.lifecycle import UNFINISHED, move
 from blurd.errors import EquipmentError, Reason
 from blurd.records import (
@@ -75,7 +75,7 @@ class SqliteJobStore:
             self._connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None)
             self._connection.row_factory = sqlite3.Row
             self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            use_wal(self._connection, BUSY_TIMEOUT_MS / 1000)
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute("PRAGMA foreign_keys = ON")
             migrate(self._connection)

@@ -5,6 +5,7 @@ stamp of the file's own regions (size, mtime_ns, ctime_ns, inode) as a JSON list
 """
 
 import sqlite3
+import time
 
 from blurd.errors import EquipmentError, Reason
 
@@ -70,6 +71,23 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE job ADD COLUMN left_s REAL NOT NULL DEFAULT 0
     """,
 )
+
+
+def use_wal(connection: sqlite3.Connection, patience_s: float) -> None:
+    """Turn the write-ahead log on.
+
+    SQLite does not wait here for another process that does the same to a new file, whatever its busy timeout.
+    """
+    deadline_s = time.monotonic() + patience_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -1,0 +1,218 @@
+"""How the appliance bears a backlog: `PYTHONPATH=tests python tests/bench/backlog.py [--files 100000] [--folder DIR]`.
+
+Puts many small distinct photos into an inbound folder and starts `blurd watch`. Printed are the rate of intake over the
+first and the last tenth, the watcher's peak memory, and with the whole backlog in the queue: how long a status, a
+claim and a scan that finds nothing new take, and how many photos a second a worker treats (with a detector that costs
+nothing, so that what is measured is the appliance's own share) beside the same with a short queue.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from blurd.adapters.host import boot_clock_s, this_process
+from blurd.adapters.store import SqliteJobStore
+from blurd.config import load_settings
+from blurd.records import FolderName
+from crash.harness import Ground, Run, small_jpeg
+
+FOLDER = FolderName("a")
+FILES_IN_A_FOLDER = 1000
+PATIENCE_S = 1800.0
+
+
+@dataclass
+class Figures:
+    """What was measured; rates are files a second."""
+
+    files: int
+    first_tenth_rate: float = 0.0
+    last_tenth_rate: float = 0.0
+    intake_s: float = 0.0
+    watch_peak_mib: float = 0.0
+    status_s: float = 0.0
+    status_command_s: float = 0.0
+    claim_ms: float = 0.0
+    rescan_s: float = 0.0
+    work_rate: float = 0.0
+    short_queue_work_rate: float = 0.0
+
+
+def fill(folder: Path, count: int) -> None:
+    """So many photos, each different: a comment makes the difference. A thousand in each folder."""
+    plain = small_jpeg(0)
+    for number in range(count):
+        below = folder / f"{number // FILES_IN_A_FOLDER:04}"
+        if number % FILES_IN_A_FOLDER == 0:
+            below.mkdir()
+        comment = b"\xff\xfe" + (10).to_bytes(2, "big") + f"{number:08}".encode()
+        (below / f"{number:06}.jpg").write_bytes(plain[:2] + comment + plain[2:])
+
+
+def jobs(run: Run, state: str = "%") -> int:
+    """Jobs in the queue."""
+    path = run.state / "queue.sqlite"
+    if not path.exists():
+        return 0
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
+    try:
+        return int(connection.execute("SELECT count(*) FROM job WHERE state LIKE ?", (state,)).fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0  # the tables are being made
+    finally:
+        connection.close()
+
+
+@contextmanager
+def watching(run: Run) -> Iterator[subprocess.Popen[bytes]]:
+    """The real `blurd watch`."""
+    with (run.root / "log.jsonl").open("ab") as log:
+        command = [sys.executable, "-m", "blurd", "--config", str(run.config), "watch"]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def peak_mib(pid: int) -> float:
+    """The most memory that a process ever had."""
+    text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmHWM")) / 1024
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def take_in(run: Run, figures: Figures) -> None:
+    """Start the watcher over all the files, and wait until each has its job."""
+    samples: list[tuple[int, float]] = []
+    started_s = time.monotonic()
+    with watching(run) as process:
+        while not samples or samples[-1][0] < figures.files:
+            number = jobs(run)
+            if number and (not samples or number > samples[-1][0]):
+                samples.append((number, time.monotonic()))
+            assert process.poll() is None
+            assert time.monotonic() - started_s < PATIENCE_S
+            time.sleep(0.02)
+        wait_idle(process.pid)
+        figures.rescan_s = rescans(process.pid)
+        figures.watch_peak_mib = peak_mib(process.pid)
+    tenth = figures.files // 10
+    figures.intake_s = samples[-1][1] - started_s
+    figures.first_tenth_rate = rate(samples, 0, tenth)
+    figures.last_tenth_rate = rate(samples, figures.files - tenth, figures.files)
+
+
+def rate(samples: Sequence[tuple[int, float]], first: int, last: int) -> float:
+    """Files a second between two numbers of files, as near to them as there are samples; 0 where there are too few."""
+    some = [sample for sample in samples if first <= sample[0] <= last]
+    if len(some) < 2:
+        return 0.0
+    return (some[-1][0] - some[0][0]) / (some[-1][1] - some[0][1])
+
+
+def wait_idle(pid: int) -> None:
+    """Until the process has nothing more to do for a moment."""
+    while True:
+        before = cpu_s(pid)
+        time.sleep(0.5)
+        if cpu_s(pid) - before < 0.25:
+            return
+
+
+def rescans(pid: int) -> float:
+    """Processor time of the watcher for each scan that finds nothing new; it scans once a `rescan_s`, 1 s here."""
+    before, started_s = cpu_s(pid), time.monotonic()
+    time.sleep(10.0)
+    return (cpu_s(pid) - before) / max(1.0, time.monotonic() - started_s)
+
+
+def timed(action: Callable[[], object], times: int) -> float:
+    """Seconds for one of several."""
+    started_s = time.perf_counter()
+    for _ in range(times):
+        action()
+    return (time.perf_counter() - started_s) / times
+
+
+def ask(run: Run, figures: Figures) -> None:
+    """Status and claims with the backlog there."""
+    settings = load_settings(run.config)
+    store = SqliteJobStore(settings.queue_path)
+    me = this_process()
+
+    def claim() -> None:
+        job = store.claim(me, (FOLDER,), boot_clock_s())
+        assert job is not None
+        assert store.give_back(job.id, me, None)
+
+    try:
+        figures.status_s = timed(store.overview, 5)
+        figures.claim_ms = 1000 * timed(claim, 50)
+    finally:
+        store.close()
+    command = [sys.executable, "-m", "blurd", "--config", str(run.config), "status", "--json"]
+    figures.status_command_s = timed(lambda: subprocess.run(command, check=False, capture_output=True), 3)
+
+
+def work(run: Run, seconds: float) -> float:
+    """Photos that a watcher and a worker publish in a second."""
+    process = run.start("run")
+    while jobs(run, "published") < 20:
+        time.sleep(0.05)
+    before, started_s = jobs(run, "published"), time.monotonic()
+    time.sleep(seconds)
+    rate = (jobs(run, "published") - before) / (time.monotonic() - started_s)
+    process.end()
+    return rate
+
+
+def measure(root: Path, files: int, work_s: float) -> Figures:
+    """All figures; `root` is an empty folder."""
+    figures = Figures(files)
+    with Ground(root) as ground:
+        with ground.run(settle_s=1.0) as run:
+            fill(run.inbound, files)
+            take_in(run, figures)
+            ask(run, figures)
+            if work_s:
+                figures.work_rate = work(run, work_s)
+        if work_s:
+            with ground.run() as run:
+                fill(run.inbound, min(files, round(100 * work_s)))
+                figures.short_queue_work_rate = work(run, work_s)
+    return figures
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--files", type=int, default=100_000)
+    parser.add_argument("--folder", type=Path, default=None, help="where the folders are made (a temporary one)")
+    options = parser.parse_args()
+    root = Path(tempfile.mkdtemp(dir=options.folder))
+    try:
+        print(json.dumps(asdict(measure(root / "backlog", options.files, 20.0)), indent=2))
+    finally:
+        shutil.rmtree(root)
+
+
+if __name__ == "__main__":
+    main()
