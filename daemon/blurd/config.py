@@ -292,7 +292,7 @@ def _overlaps(folders: Sequence[FolderSettings]) -> Iterator[str]:
 
 
 def _resolved(path: Path) -> Path:
-    """The path without its links; as it is where they lead in a circle: the folder is missing then, not the settings."""
+    """The path without its links; as it is where they lead in a circle: the folder counts as missing then."""
     try:
         return path.resolve()
     except (OSError, RuntimeError):  # a circle is the one or the other, by the version of Python

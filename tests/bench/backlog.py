@@ -8,7 +8,6 @@ nothing, so that what is measured is the appliance's own share) beside the same 
 
 import argparse
 import json
-import os
 import shutil
 import signal
 import sqlite3
@@ -21,10 +20,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from blurd.adapters.folders import InboundFolder
 from blurd.adapters.host import boot_clock_s, this_process
 from blurd.adapters.store import SqliteJobStore
 from blurd.config import load_settings
+from blurd.core.naming import TEMPORARY_NAMES
+from blurd.core.settling import SettleRule
 from blurd.records import FolderName
+from blurd.stages.settle import Settler
 from crash.harness import Ground, Run, small_jpeg
 
 FOLDER = FolderName("a")
@@ -93,12 +96,6 @@ def peak_mib(pid: int) -> float:
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmHWM")) / 1024
 
 
-def cpu_s(pid: int) -> float:
-    """Processor time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def take_in(run: Run, figures: Figures) -> None:
     """Start the watcher over all the files, and wait until each has its job."""
     samples: list[tuple[int, float]] = []
@@ -111,8 +108,6 @@ def take_in(run: Run, figures: Figures) -> None:
             assert process.poll() is None
             assert time.monotonic() - started_s < PATIENCE_S
             time.sleep(0.02)
-        wait_idle(process.pid)
-        figures.rescan_s = rescans(process.pid)
         figures.watch_peak_mib = peak_mib(process.pid)
     tenth = figures.files // 10
     figures.intake_s = samples[-1][1] - started_s
@@ -126,22 +121,6 @@ def rate(samples: Sequence[tuple[int, float]], first: int, last: int) -> float:
     if len(some) < 2:
         return 0.0
     return (some[-1][0] - some[0][0]) / (some[-1][1] - some[0][1])
-
-
-def wait_idle(pid: int) -> None:
-    """Until the process has nothing more to do for a moment."""
-    while True:
-        before = cpu_s(pid)
-        time.sleep(0.5)
-        if cpu_s(pid) - before < 0.25:
-            return
-
-
-def rescans(pid: int) -> float:
-    """Processor time of the watcher for each scan that finds nothing new; it scans once a `rescan_s`, 1 s here."""
-    before, started_s = cpu_s(pid), time.monotonic()
-    time.sleep(10.0)
-    return (cpu_s(pid) - before) / max(1.0, time.monotonic() - started_s)
 
 
 def timed(action: Callable[[], object], times: int) -> float:
@@ -163,7 +142,13 @@ def ask(run: Run, figures: Figures) -> None:
         assert job is not None
         assert store.give_back(job.id, me, None)
 
+    def scan() -> None:
+        settler = Settler(FOLDER, SettleRule(1.0, 60.0), TEMPORARY_NAMES, store, hard_links=False)
+        with InboundFolder(run.inbound) as inbound:
+            assert list(settler.scan(inbound, time.monotonic())) == []
+
     try:
+        figures.rescan_s = timed(scan, 1)
         figures.status_s = timed(store.overview, 5)
         figures.claim_ms = 1000 * timed(claim, 50)
     finally:
@@ -188,14 +173,14 @@ def measure(root: Path, files: int, work_s: float) -> Figures:
     """All figures; `root` is an empty folder."""
     figures = Figures(files)
     with Ground(root) as ground:
-        with ground.run(settle_s=1.0) as run:
+        with ground.run(rescan_s=60.0, settle_s=1.0) as run:
             fill(run.inbound, files)
             take_in(run, figures)
             ask(run, figures)
             if work_s:
                 figures.work_rate = work(run, work_s)
         if work_s:
-            with ground.run() as run:
+            with ground.run(rescan_s=60.0) as run:
                 fill(run.inbound, min(files, round(100 * work_s)))
                 figures.short_queue_work_rate = work(run, work_s)
     return figures

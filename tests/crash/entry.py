@@ -16,17 +16,18 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 import blurd.run
 import blurd.watch
 import blurd.work
-from blurd.adapters import host
 from blurd.cli import main
 from blurd.records import Box, Category, Detection, MediaKind, RgbPicture
 
@@ -67,15 +68,15 @@ _FSYNC, _FCHMOD, _FTRUNCATE, _PWRITE = os.fsync, os.fchmod, os.ftruncate, os.pwr
 
 
 def _absolute(path: Any, folder: int | None) -> str:
-    base = os.readlink(f"/proc/self/fd/{folder}") if folder is not None else "/"
+    base = _of(folder) if folder is not None else "/"
     return os.path.join(base, os.fsdecode(path))  # noqa: PTH118  names of any bytes
 
 
 def _of(handle: int) -> str:
-    return os.readlink(f"/proc/self/fd/{handle}")
+    return str(Path(f"/proc/self/fd/{handle}").readlink())
 
 
-def count_files(operations: Operations) -> None:
+def count_files(operations: Operations) -> None:  # noqa: C901  one short function for each that is replaced
     """Put counting versions of the functions that change files in the place of the plain ones."""
 
     def open_(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
@@ -223,7 +224,7 @@ class ForkedChild:
         deadline_s = time.monotonic() + (timeout or 60.0)
         while self.poll() is None:
             if time.monotonic() > deadline_s:
-                raise blurd.run.subprocess.TimeoutExpired(str(self.pid), timeout or 60.0)
+                raise subprocess.TimeoutExpired(str(self.pid), timeout or 60.0)
             time.sleep(0.01)
         return cast("int", self.status)
 
@@ -243,13 +244,18 @@ def _serve(arguments: Sequence[str]) -> None:
         os._exit(code)
 
 
+def _put(module: ModuleType, **values: object) -> None:
+    """Replace names of a module; one that is not there any more is a fault of this file."""
+    for name, value in values.items():
+        assert hasattr(module, name), name
+        setattr(module, name, value)
+
+
 def _hasten() -> None:
-    blurd.watch.PUBLISH_EVERY_S = blurd.watch.RECOVER_EVERY_S = blurd.watch.PAUSED_LOOK_S = 0.02
-    blurd.work.IDLE_S = blurd.work.FOLDER_PAUSE_S = 0.01
-    blurd.run.FIRST_PAUSE_S = blurd.run.LOOK_S = 0.01
-    blurd.run.LONGEST_PAUSE_S = 0.05
-    blurd.run.subprocess.Popen = ForkedChild  # type: ignore[assignment,misc]
-    blurd.work.Detectors = OneFaceDetectors  # type: ignore[assignment,misc]
+    _put(blurd.watch, PUBLISH_EVERY_S=0.02, RECOVER_EVERY_S=0.02, PAUSED_LOOK_S=0.02)
+    _put(blurd.work, IDLE_S=0.01, FOLDER_PAUSE_S=0.01, Detectors=OneFaceDetectors)
+    _put(blurd.run, FIRST_PAUSE_S=0.01, LOOK_S=0.01, LONGEST_PAUSE_S=0.05)
+    _put(subprocess, Popen=ForkedChild)
 
 
 def _become(order: Mapping[str, Any]) -> None:
@@ -261,10 +267,9 @@ def _become(order: Mapping[str, Any]) -> None:
         os.dup2(handle, target)
     boot = order.get("boot")
     if boot is not None:
-        host.boot_id = lambda: boot  # type: ignore[assignment]
-        for module in list(sys.modules.values()):
-            if getattr(module, "__name__", "").startswith("blurd.") and hasattr(module, "boot_id"):
-                module.boot_id = host.boot_id
+        for name, module in list(sys.modules.items()):
+            if name.startswith("blurd.") and hasattr(module, "boot_id"):
+                _put(module, boot_id=lambda: boot)
     if order.get("operations"):
         operations = Operations(Path(order["operations"]), order.get("kill_at", 0))
         OneFaceDetectors.operations = operations

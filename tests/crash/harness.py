@@ -152,10 +152,10 @@ class Ground:
         return [note for note in notes if note["path"].startswith(f"{name}/")]
 
     @contextmanager
-    def run(self, **folder: object) -> Iterator["Run"]:
+    def run(self, rescan_s: float = 1.0, **folder: object) -> Iterator["Run"]:
         """A fresh place; taken away where all went well."""
         self._runs += 1
-        run = Run(self, f"run-{self._runs}", folder)
+        run = Run(self, f"run-{self._runs}", rescan_s, folder)
         try:
             yield run
         finally:
@@ -166,7 +166,7 @@ class Ground:
 class Run:
     """One appliance of a watcher and a worker with folders of its own."""
 
-    def __init__(self, ground: Ground, name: str, folder: Mapping[str, object]) -> None:
+    def __init__(self, ground: Ground, name: str, rescan_s: float, folder: Mapping[str, object]) -> None:
         self._ground, self.name = ground, name
         self.root, self.outbound = ground.root / name, ground.outbound / name
         self.inbound, self.state = self.root / "in", self.root / "state"
@@ -182,7 +182,7 @@ class Run:
                     f'[state]\ndirectory = "{self.state}"',
                     f'[models]\ncache = "{self.root}/cache"',
                     "[work]\nretry_first_s = 0.0\nmax_attempts = 20",
-                    "[watch]\nrescan_s = 1.0",
+                    f"[watch]\nrescan_s = {rescan_s}",
                     f'[[folder]]\nname = "a"\ninbound = "{self.inbound}"\noutbound = "{self.outbound}"',
                     *lines,
                 ]

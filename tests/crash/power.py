@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 
-def undo_unsynced(notes: Sequence[Mapping[str, Any]]) -> None:
+def undo_unsynced(notes: Sequence[Mapping[str, Any]]) -> None:  # noqa: C901  one case for each operation
     """Undo what the notes of `entry.Operations` say was done and not synced."""
     names: dict[str, list[Callable[[], None]]] = {}
     content: dict[str, int] = {}

@@ -74,7 +74,12 @@ def main() -> None:
         observer.schedule(witness, str(folder), recursive=True)
         observer.start()
         ended = threading.Event()
-        threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+
+        def wait() -> None:
+            sys.stdin.read()
+            ended.set()
+
+        threading.Thread(target=wait, daemon=True).start()
         print("ready", flush=True)  # noqa: T201
         while not ended.is_set():
             started_s = time.monotonic()

@@ -36,20 +36,21 @@ class Choices:
     def value(self, words: Sequence[str], depth: int = 0) -> Any:
         """Any document of numbers, words, lists and tables."""
         kind = self.byte() % (9 if depth < MOST_DEPTH else 6)
+        if kind < 6:
+            return self._plain(kind, words)
+        count = self.byte() % MOST_ENTRIES
+        if kind < 8:
+            return [self.value(words, depth + 1) for _ in range(count)]
+        return {self.of(words): self.value(words, depth + 1) for _ in range(count)}
+
+    def _plain(self, kind: int, words: Sequence[str]) -> Any:
         if kind == 0:
             return self.of(_NUMBERS)
         if kind == 1:
             return self.byte() / 255
-        if kind in (2, 3):
+        if kind < 4:
             return self.of(words)
-        if kind == 4:
-            return self.of((True, False, None))
-        if kind == 5:
-            return self.of(words) + chr(self.byte())
-        count = self.byte() % MOST_ENTRIES
-        if kind in (6, 7):
-            return [self.value(words, depth + 1) for _ in range(count)]
-        return {self.of(words): self.value(words, depth + 1) for _ in range(count)}
+        return self.of((True, False, None)) if kind == 4 else self.of(words) + chr(self.byte())
 
     def changed(self, document: Any, words: Sequence[str]) -> Any:
         """A sound document of which some parts are replaced, doubled or left out."""

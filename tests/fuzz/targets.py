@@ -27,7 +27,7 @@ from blurd.core import containers
 from blurd.core.containers import BytesReader, Completeness, Format, icc, riff, tiff
 from blurd.core.containers.reader import ParseError, View
 from blurd.core.zones import Region
-from blurd.errors import EquipmentError, InputError, Reason
+from blurd.errors import BlurdError, EquipmentError, InputError, Reason
 from blurd.records import Category
 from fuzz.shapes import Choices, as_json
 
@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def check_containers(data: bytes) -> None:
-    """Type, completeness and leftovers are values of their types; a whole file with more behind it is not incomplete."""
+    """Type, completeness, leftovers, profile and orientation are values of their types."""
     reader = BytesReader(data)
     form = containers.identify(reader)
     assert form is None or isinstance(form, Format)
@@ -61,8 +61,7 @@ def check_sidecars(data: bytes) -> None:
     try:
         found = parse_regions(data)
     except InputError as error:
-        assert error.reason is Reason.REGIONS_INVALID
-        assert error.detail
+        _refused(error, Reason.REGIONS_INVALID)
     else:
         assert all(isinstance(region, Region) for region in found)
 
@@ -79,8 +78,7 @@ def check_settings_file(data: bytes) -> None:
         else:
             settings = load_settings(path)
     except EquipmentError as error:
-        assert error.reason is Reason.SETTINGS_INVALID
-        assert error.detail
+        _refused(error, Reason.SETTINGS_INVALID)
     else:
         assert settings.folder
         assert all(len(folder.hash) == 64 and folder.mode <= 0o777 for folder in settings.folder)
@@ -100,8 +98,13 @@ def check_annotations(data: bytes) -> None:
         try:
             read()
         except EquipmentError as error:
-            assert error.reason is Reason.ANNOTATIONS_INVALID
-            assert error.detail
+            _refused(error, Reason.ANNOTATIONS_INVALID)
+
+
+def _refused(error: BlurdError, reason: Reason) -> None:
+    """The one reason that the parser names, with a sentence."""
+    assert error.reason is reason
+    assert error.detail
 
 
 @cache
