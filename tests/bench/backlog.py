@@ -1,4 +1,4 @@
-"""How the appliance bears a backlog: `PYTHONPATH=tests python tests/bench/backlog.py [--files 100000] [--folder DIR]`.
+"""How the appliance bears a backlog: `PYTHONPATH=tests python tests/bench/backlog.py [--files 100000] [--burst]`.
 
 Puts many small distinct photos into an inbound folder and starts `blurd watch`. Printed are the rate of intake over the
 first and the last tenth, the watcher's peak memory, and with the whole backlog in the queue: how long a status, a
@@ -28,7 +28,7 @@ from blurd.core.naming import TEMPORARY_NAMES
 from blurd.core.settling import SettleRule
 from blurd.records import FolderName
 from blurd.stages.settle import Settler
-from crash.harness import Ground, Run, small_jpeg
+from crash.harness import Ground, Run, small_jpeg, wait_for
 
 FOLDER = FolderName("a")
 FILES_IN_A_FOLDER = 1000
@@ -96,11 +96,16 @@ def peak_mib(pid: int) -> float:
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmHWM")) / 1024
 
 
-def take_in(run: Run, figures: Figures) -> None:
-    """Start the watcher over all the files, and wait until each has its job."""
+def take_in(run: Run, figures: Figures, *, burst: bool) -> None:
+    """Start the watcher over all the files (before they come, for a burst), and wait until each has its job."""
+    if not burst:
+        fill(run.inbound, figures.files)
     samples: list[tuple[int, float]] = []
     started_s = time.monotonic()
     with watching(run) as process:
+        if burst:
+            wait_for(lambda: "folder_watched" in (run.root / "log.jsonl").read_text(), "watched folder")
+            fill(run.inbound, figures.files)
         while not samples or samples[-1][0] < figures.files:
             number = jobs(run)
             if number and (not samples or number > samples[-1][0]):
@@ -169,13 +174,12 @@ def work(run: Run, seconds: float) -> float:
     return rate
 
 
-def measure(root: Path, files: int, work_s: float) -> Figures:
-    """All figures; `root` is an empty folder."""
+def measure(root: Path, files: int, work_s: float, *, burst: bool = False) -> Figures:
+    """All figures; `root` is an empty folder. Nothing is worked on where `work_s` is 0."""
     figures = Figures(files)
     with Ground(root) as ground:
         with ground.run(rescan_s=60.0, settle_s=1.0) as run:
-            fill(run.inbound, files)
-            take_in(run, figures)
+            take_in(run, figures, burst=burst)
             ask(run, figures)
             if work_s:
                 figures.work_rate = work(run, work_s)
@@ -190,11 +194,12 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--files", type=int, default=100_000)
+    parser.add_argument("--burst", action="store_true", help="the files come while the watcher runs")
     parser.add_argument("--folder", type=Path, default=None, help="where the folders are made (a temporary one)")
     options = parser.parse_args()
     root = Path(tempfile.mkdtemp(dir=options.folder))
     try:
-        print(json.dumps(asdict(measure(root / "backlog", options.files, 20.0)), indent=2))
+        print(json.dumps(asdict(measure(root / "backlog", options.files, 20.0, burst=options.burst)), indent=2))
     finally:
         shutil.rmtree(root)
 

@@ -7,13 +7,15 @@ One process loads everything once and forks a child for each line of JSON that i
 * finds "faces" with a detector that always sees one in the middle: here files and processes are tried, not models;
 * waits in hundredths of seconds where the product waits in seconds.
 
-Commands: {"arguments", "log", "operations", "kill_at", "boot"} answers {"pid"}; {"poll": pid} answers {"status"},
+Commands: {"arguments", "log", "operations", "kill_at", "boot",
+"jumping_clock"} answers {"pid"}; {"poll": pid} answers {"status"},
 null while it runs. The end of standard input ends it and all children.
 """
 
 import ctypes
 import json
 import os
+import random
 import signal
 import sqlite3
 import subprocess
@@ -270,6 +272,13 @@ def _become(order: Mapping[str, Any]) -> None:
         for name, module in list(sys.modules.items()):
             if name.startswith("blurd.") and hasattr(module, "boot_id"):
                 _put(module, boot_id=lambda: boot)
+    if order.get("jumping_clock"):
+        jumps = random.Random(1)  # noqa: S311
+        for name, module in list(sys.modules.items()):
+            if name.startswith("blurd.") and hasattr(module, "wall_clock"):
+                _put(module, wall_clock=lambda: f"{jumps.randrange(1970, 2107)}-01-01T00:00:00+00:00")
+        plain = time.time
+        _put(time, time=lambda: plain() + jumps.uniform(-1.7e9, 4e9))
     if order.get("operations"):
         operations = Operations(Path(order["operations"]), order.get("kill_at", 0))
         OneFaceDetectors.operations = operations

@@ -192,13 +192,14 @@ class Run:
         self._orders = 0
         self._boot = 0
 
-    def start(self, *arguments: str, kill_at: int = 0, counted: bool = False) -> Process:
+    def start(self, *arguments: str, kill_at: int = 0, counted: bool = False, jumping_clock: bool = False) -> Process:
         """Start `blurd ARGUMENTS`; a process that counts its operations dies at number `kill_at`."""
         self._orders += 1
         order: dict[str, object] = {
             "arguments": ["--config", str(self.config), *arguments],
             "log": str(self.root / "log.jsonl"),
             "boot": f"boot-{self._boot}",
+            "jumping_clock": jumping_clock,
         }
         if kill_at or counted:
             order |= {"operations": str(self.root / f"operations-{self._orders}.jsonl"), "kill_at": kill_at}
