@@ -109,6 +109,15 @@ def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIEN
         time.sleep(0.005)
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process started."""
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [int(number) for number in text.split()]
+
+
 class Ground:
     """Where crash runs take place: one forge and one witness for many runs."""
 

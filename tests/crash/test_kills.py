@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from crash.harness import Ground, Run, small_jpeg, tiny_video, wait_for
+from crash.harness import Ground, Run, children, small_jpeg, tiny_video, wait_for
 
 PARTS = ("watch", "work")
 REGIONS = b'{"regions": [{"class": "region", "box": [0.0, 0.0, 0.5, 0.5]}]}'
@@ -146,15 +146,6 @@ def load(run: Run, kills: int, chance: random.Random) -> tuple[int, Counter[str]
     wait_for(lambda: not list((run.outbound / ".blurd").iterdir()), "empty staging folder")
     assert main.end() == 0
     return dropped, died
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process started."""
-    try:
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    return [int(number) for number in text.split()]
 
 
 def part_of(pid: int) -> str | None:

@@ -1,11 +1,15 @@
 """Starts, restarts and clocks, with real processes."""
 
+import os
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from crash.harness import Ground, small_jpeg, wait_for
+from crash.harness import Ground, children, small_jpeg, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +46,64 @@ def test_s36_a_wall_clock_that_jumps_decides_nothing(ground: Ground) -> None:
         assert len({row["created_at"] for row in run.jobs()}) > 1
         assert watch.end() == work.end() == 0
         run.check_promises({"published": 5, "rejected": 1}, [f"{number}.jpg" for number in range(5)])
+
+
+def test_p7_originals_are_never_modified(ground: Ground) -> None:
+    """Content, name, times, mode, owner and links of what is published, rejected and ignored."""
+
+    def all_there_is() -> dict[str, tuple[object, ...]]:
+        found: dict[str, tuple[object, ...]] = {}
+        for path in sorted(run.inbound.rglob("*")):
+            status = path.lstat()
+            kept = (status.st_ino, status.st_mode, status.st_uid, status.st_gid, status.st_nlink, status.st_size)
+            times = status.st_mtime_ns, status.st_ctime_ns
+            found[str(path)] = (*kept, *times, path.read_bytes() if path.is_file() else b"")
+        return found
+
+    with ground.run() as run:
+        run.drop("a.jpg", small_jpeg(1))
+        run.drop("sub/b.jpg", small_jpeg(2))
+        run.drop("bad.jpg", b"\x7fELF" + bytes(500))
+        run.drop("notes.txt", b"notes")
+        before = all_there_is()
+        run.start("run")
+        wait_for(lambda: run.is_done({"published": 2, "rejected": 1, "ignored": 1}), "verdicts")
+        run.check_promises({"published": 2, "rejected": 1, "ignored": 1}, ["a.jpg", "sub/b.jpg"])
+        assert all_there_is() == before
+
+
+def test_p6_no_process_opens_a_network(ground: Ground) -> None:
+    """While files are found, treated and published, no socket of any internet protocol is there."""
+    with ground.run() as run:
+        main = run.start("run")
+        for number in range(40):
+            run.drop(f"{number}.jpg", small_jpeg(number))
+        seen: set[str] = set()
+
+        def looked_at_while_it_works() -> bool:
+            seen.update(*(sockets(pid) for pid in (main.pid, *children(main.pid))))
+            return run.is_done({"published": 40})
+
+        wait_for(looked_at_while_it_works, "copies")
+        assert len(children(main.pid)) == 2
+    assert not seen
+
+
+def sockets(pid: int) -> set[str]:
+    """The internet sockets that a process has open."""
+    held = set()
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                held.add(str(entry.readlink()))
+    inodes: set[str] = set()
+    for name in ("tcp", "tcp6", "udp", "udp6", "raw", "raw6", "packet", "icmp", "icmp6"):
+        table = Path("/proc/net") / name
+        if table.exists():
+            inodes.update(field for line in table.read_text().splitlines()[1:] for field in line.split()[8:10])
+    return {socket for socket in held if socket.startswith("socket:") and socket[8:-1] in inodes}
+
+
+def test_the_sockets_of_a_process_are_seen() -> None:
+    with socket.create_server(("127.0.0.1", 0)):
+        assert sockets(os.getpid())
