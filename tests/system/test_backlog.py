@@ -23,12 +23,12 @@ def test_s13_thousands_of_files_are_all_found(tmp_path: Path, burst: bool) -> No
 @pytest.mark.campaign
 @pytest.mark.parametrize("burst", [False, True], ids=["there already", "burst"])
 def test_s13_a_hundred_thousand_files(tmp_path: Path, burst: bool) -> None:  # noqa: FBT001
-    """The last ten thousand come in as fast as the first, and are worked on as fast as with a short queue."""
+    """The last ten thousand cost no more than the first, and are worked on as fast as with a short queue."""
     figures = measure(tmp_path / "backlog", 100_000, 20.0, burst=burst)
     print(json.dumps(asdict(figures)))  # noqa: T201
     assert figures.watch_peak_mib < MOST_MIB
     if not burst:  # the files of a burst come at the speed of the one who writes them
-        assert figures.last_tenth_rate > 0.5 * figures.first_tenth_rate
+        assert figures.last_tenth_ms < 1.5 * figures.first_tenth_ms
     assert figures.work_rate > 0.5 * figures.short_queue_work_rate
     assert figures.status_s < 1.0
     assert figures.claim_ms < 500.0
