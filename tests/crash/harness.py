@@ -294,6 +294,10 @@ class Run:
             if path.is_file() and ".blurd" not in path.parts
         }
 
+    def staged(self) -> list[str]:
+        """What jobs left, or still have, in the staging folder."""
+        return sorted(path.name for path in (self.outbound / ".blurd").glob("job-*"))
+
     def check_promises(self, expected_states: Mapping[str, int], expected_names: Sequence[str]) -> None:
         """Nothing lost, nothing twice, nothing half-made ever seen, nothing unverified, one receipt for each job."""
         assert self.states() == Counter(expected_states)

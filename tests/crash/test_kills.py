@@ -143,7 +143,7 @@ def load(run: Run, kills: int, chance: random.Random) -> tuple[int, Counter[str]
                 os.kill(victim, signal.SIGKILL)
                 died[part] += 1
     wait_for(lambda: run.is_done({"published": dropped}), "end of the work", 600.0)
-    wait_for(lambda: not list((run.outbound / ".blurd").iterdir()), "empty staging folder")
+    wait_for(lambda: not run.staged(), "empty staging folder")
     assert main.end() == 0
     return dropped, died
 

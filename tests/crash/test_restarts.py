@@ -29,7 +29,9 @@ def test_s35_orphans_in_staging_are_removed_at_the_start(ground: Ground) -> None
         for name in ("job-1-1.staged", "job-1-7.staged", "job-4711-1.staged", "somebody.else"):
             (staging / name).write_bytes(b"left over")
         run.start("watch")
-        wait_for(lambda: [path.name for path in staging.iterdir()] == ["somebody.else"], "clean staging folder")
+        assert run.staged()
+        wait_for(lambda: not run.staged(), "clean staging folder")
+        assert (staging / "somebody.else").read_bytes() == b"left over"
         run.check_promises({"published": 1}, ["a.jpg"])
 
 
@@ -53,11 +55,11 @@ def test_p7_originals_are_never_modified(ground: Ground) -> None:
 
     def all_there_is() -> dict[str, tuple[object, ...]]:
         found: dict[str, tuple[object, ...]] = {}
-        for path in sorted(run.inbound.rglob("*")):
+        for path in originals:
             status = path.lstat()
             kept = (status.st_ino, status.st_mode, status.st_uid, status.st_gid, status.st_nlink, status.st_size)
             times = status.st_mtime_ns, status.st_ctime_ns
-            found[str(path)] = (*kept, *times, path.read_bytes() if path.is_file() else b"")
+            found[str(path)] = (*kept, *times, path.read_bytes())
         return found
 
     with ground.run() as run:
@@ -65,6 +67,8 @@ def test_p7_originals_are_never_modified(ground: Ground) -> None:
         run.drop("sub/b.jpg", small_jpeg(2))
         run.drop("bad.jpg", b"\x7fELF" + bytes(500))
         run.drop("notes.txt", b"notes")
+        originals = [path for path in run.inbound.rglob("*") if path.is_file()]
+        assert len(originals) == 4
         before = all_there_is()
         run.start("run")
         wait_for(lambda: run.is_done({"published": 2, "rejected": 1, "ignored": 1}), "verdicts")
