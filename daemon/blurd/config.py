@@ -243,6 +243,8 @@ class FolderSettings(Policy):
     def _absolute(cls, value: Path) -> Path:
         if not value.is_absolute():
             raise ValueError("write an absolute path, beginning with /")
+        if "\0" in str(value):
+            raise ValueError("no path holds a zero byte")
         return value
 
     @property
@@ -335,6 +337,8 @@ def load_settings(path: Path) -> Settings:
         raise _invalid([f"{path}: is not UTF-8 text"]) from None
     except tomllib.TOMLDecodeError as error:
         raise _invalid([f"{path}: is not valid TOML: {error}"]) from None
+    except (ValueError, RecursionError):  # the library's own limits: digits of a number, depth
+        raise _invalid([f"{path}: is not valid TOML: a number is too long, or values are nested too deep"]) from None
     return check_settings(document)
 
 

@@ -32,6 +32,7 @@ from blurd.adapters.known_folders import KnownFolders
 from blurd.adapters.ledger import Ledger
 from blurd.adapters.log import EventLog
 from blurd.adapters.queue_file import is_damage_noted
+from blurd.adapters.stop_event import StopEvent
 from blurd.adapters.store import SqliteJobStore
 from blurd.adapters.watcher import FolderWatcher
 from blurd.config import FolderSettings, Settings
@@ -299,7 +300,7 @@ def state_lock(settings: Settings) -> Iterator[None]:
 
 def watch(settings: Settings, log: EventLog) -> None:
     """Watch all folders until asked to stop."""
-    stop = threading.Event()
+    stop = StopEvent()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
         stop.set()

@@ -286,3 +286,15 @@ def test_s28_a_job_that_its_folder_held_back_costs_nothing_and_says_why(store: S
         assert store.give_back(job.id, ME, Reason.OUTBOUND_FULL, counts=False)
         assert store.held_back(FOLDER) is Reason.OUTBOUND_FULL
     assert store.held_back(FolderName("other")) is None
+
+
+def test_two_processes_that_make_the_queue_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    """SQLite itself does not wait where the write-ahead log is turned on."""
+    path = tmp_path / "queue.sqlite"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(0.3, other.execute, ("ROLLBACK",))
+    timer.start()
+    SqliteJobStore(path).close()
+    timer.join()
+    other.close()

@@ -43,6 +43,8 @@ class Ledger:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
             try:
                 os.lockf(handle, os.F_LOCK, 0)
+                if os.fstat(handle).st_size == 0:
+                    self._sync_folder()
                 self._append(handle, job, event, values)
             finally:
                 os.close(handle)
@@ -85,10 +87,9 @@ class Ledger:
             os.ftruncate(handle, end)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(handle)
-        if end == 0:
-            self._sync_folder()
 
     def _sync_folder(self) -> None:
+        """Make the file's name durable, before its first line: a receipt that a power cut takes away is none."""
         folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder)

@@ -16,6 +16,8 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from blurd.adapters.stop_event import StopEvent
+
 _ASKED = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
@@ -24,7 +26,7 @@ class Stopper(threading.Thread):
 
     def __init__(self, patience_s: float, at_last: Callable[[], None]) -> None:
         super().__init__(name="stopper", daemon=True)
-        self.stop = threading.Event()
+        self.stop = StopEvent()
         self._patience_s, self._at_last = patience_s, at_last
         self._finished = threading.Event()
         self._reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from blurd.adapters.host import wall_clock
 from blurd.adapters.queue_file import identity, note_damage, reason_of
-from blurd.adapters.store_schema import check_version, migrate
+from blurd.adapters.store_schema import check_version, migrate, use_wal
 from blurd.core.lifecycle import move
 from blurd.errors import EquipmentError, Reason
 from blurd.records import JobState, WorkerIdentity
@@ -27,7 +27,6 @@ BUSY_TIMEOUT_MS = 30_000
 
 _SETTINGS = (
     f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
-    "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
 )
@@ -54,6 +53,7 @@ class QueueFile:
             connection.row_factory = sqlite3.Row
             for setting in _SETTINGS:
                 connection.execute(setting)
+            use_wal(connection, BUSY_TIMEOUT_MS / 1000)
             migrate(connection)
         except BaseException:
             connection.close()

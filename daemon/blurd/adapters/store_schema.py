@@ -9,6 +9,7 @@ before, folders whose files were not listed yet, files that were there when they
 """
 
 import sqlite3
+import time
 
 from blurd.errors import EquipmentError, Reason
 
@@ -101,6 +102,23 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE folder ADD COLUMN unreadable INTEGER NOT NULL DEFAULT 0
     """,
 )
+
+
+def use_wal(connection: sqlite3.Connection, patience_s: float) -> None:
+    """Turn the write-ahead log on.
+
+    SQLite does not wait here for another process that does the same to a new file, whatever its busy timeout.
+    """
+    deadline_s = time.monotonic() + patience_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def migrate(connection: sqlite3.Connection) -> None:

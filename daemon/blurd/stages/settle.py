@@ -4,6 +4,7 @@ Invariants
 * Only regular files, reached through no link, are ever opened; everything else is refused with a reason, unopened.
 * A file that has a job for its very version costs one look-up and nothing more.
 * What is held in memory is one small value a file that is still settling; a file with a job is forgotten.
+* The looks that are due stand in a heap: what one file costs does not grow with the number of those that settle.
 * Depth is bounded by `MAX_DEPTH`; what lies deeper is refused with NAME_TOO_LONG, not skipped in silence.
 * Only a whole file whose content and name are those of no medium, and that has no regions, is ignored.
 * A file's own regions settle with it and are never a file to treat; without their file they are left alone.
@@ -16,6 +17,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 
 from blurd.adapters.files import FileReader, fully_allocated, stamp_of, writer_gone
 from blurd.adapters.folders import InboundFolder
@@ -54,6 +56,7 @@ class Settler:
         self.beat: Callable[[], None] = _nothing
         self._unreadable = 0
         self._seen: dict[str, Sighting] = {}
+        self._looks: list[tuple[float, str]] = []
         self._awaiting: dict[str, FileStamp] = {}
 
     @property
@@ -73,7 +76,7 @@ class Settler:
 
     def next_look_s(self) -> float | None:
         """When the next settling file is due for a look, on the monotonic clock."""
-        return min((sighting.look_again_s for sighting in self._seen.values()), default=None)
+        return self._looks[0][0] if self._looks else None
 
     def scan(self, inbound: InboundFolder, now_s: float) -> Iterator[FoundFile]:
         """Look at the whole tree; forget settling files that are gone."""
@@ -114,8 +117,27 @@ class Settler:
 
     def look_at_due(self, inbound: InboundFolder, now_s: float) -> Iterator[FoundFile]:
         """Look at the settling files whose time has come."""
-        due = [path for path, sighting in self._seen.items() if sighting.look_again_s <= now_s]
-        return self.look_at(inbound, due, now_s)
+        for path in self._take_due(now_s):
+            yield from self.look_at(inbound, (path,), now_s)
+            seen = self._seen.get(path)
+            if seen is not None and seen.look_again_s <= now_s:
+                heappush(self._looks, (seen.look_again_s, path))
+
+    def _take_due(self, now_s: float) -> tuple[str, ...]:
+        """The settling files whose time has come, taken off the queue of looks."""
+        due: dict[str, None] = {}
+        while self._looks and self._looks[0][0] <= now_s:
+            time_s, path = heappop(self._looks)
+            seen = self._seen.get(path)
+            if seen is not None and seen.look_again_s == time_s:  # else it was seen, or forgotten, meanwhile
+                due[path] = None
+        return tuple(due)
+
+    def _note(self, path: str, sighting: Sighting) -> None:
+        before = self._seen.get(path)
+        self._seen[path] = sighting
+        if before is None or before.look_again_s != sighting.look_again_s:
+            heappush(self._looks, (sighting.look_again_s, path))
 
     def _look(self, inbound: InboundFolder, path: str, status: os.stat_result, now_s: float) -> Iterator[FoundFile]:
         self.beat()
@@ -128,7 +150,8 @@ class Settler:
             self._await_regions(path, stamp)
             return
         self._awaiting.pop(path, None)
-        self._seen[path], step = sight(self._seen.get(path), stamp, now_s, self._rule, regions)
+        sighting, step = sight(self._seen.get(path), stamp, now_s, self._rule, regions)
+        self._note(path, sighting)
         if step is Step.WAIT:
             return
         refusal = self._refusal(path, status)
@@ -154,7 +177,8 @@ class Settler:
                 return Step.WAIT, None
             # Anything else is for the worker to meet: it counts attempts and says why.
             look = _Look(Evidence(None, None, Completeness.UNDETERMINED))
-        self._seen[path], step = judge(self._seen[path], look.evidence, now_s, self._rule)
+        sighting, step = judge(self._seen[path], look.evidence, now_s, self._rule)
+        self._note(path, sighting)
         if not look.known and self._may_be_other(path, regions):
             return step, Reason.NOT_MEDIA
         if step is Step.INCOMPLETE:
