@@ -36,12 +36,15 @@ def put(file: BinaryIO, data: bytes) -> BinaryIO:
 
 
 def spoilt(name: str, number: int, seed: int) -> bytes:
-    """A video in one packet of which most bytes are others: H.264 has no checksums, a single bit may pass unseen."""
+    """A video in two packets of which most bytes are others.
+
+    H.264 has no checksums: the damage of a single packet may, by chance, decode without a complaint.
+    """
     data = bytearray(variant(name).data)
-    packet, _ = list(packets_of(bytes(data)))[number]
-    start = bytes(data).index(packet)
     chance = random.Random(seed)  # noqa: S311
-    data[start + 8 : start + len(packet)] = chance.randbytes(len(packet) - 8)
+    for packet, _ in list(packets_of(bytes(data)))[number : number + 2]:
+        start = bytes(data).index(packet)
+        data[start + 8 : start + len(packet)] = chance.randbytes(len(packet) - 8)
     return bytes(data)
 
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
+import blurd.open_folders
 import blurd.run
 import blurd.watch
 import blurd.work
@@ -255,7 +256,8 @@ def _put(module: ModuleType, **values: object) -> None:
 
 def _hasten() -> None:
     _put(blurd.watch, PUBLISH_EVERY_S=0.02, RECOVER_EVERY_S=0.02, PAUSED_LOOK_S=0.02)
-    _put(blurd.work, IDLE_S=0.01, FOLDER_PAUSE_S=0.01, Detectors=OneFaceDetectors)
+    _put(blurd.work, IDLE_S=0.01, Detectors=OneFaceDetectors)
+    _put(blurd.open_folders, FOLDER_PAUSE_S=0.01)
     _put(blurd.run, FIRST_PAUSE_S=0.01, LOOK_S=0.01, LONGEST_PAUSE_S=0.05)
     _put(subprocess, Popen=ForkedChild)
 

@@ -281,7 +281,9 @@ def test_s19_a_folder_that_can_not_be_read_is_unaccounted_for(desk: Desk) -> Non
         if path.name != "closed" and "closed" not in path.parts:
             path.chmod(0o777 if path.is_dir() else 0o666)
     code = (
-        "import os, sys; from blurd.cli import main; os.setgroups([]); os.setgid(65534); os.setuid(65534);"
+        "import ctypes, encodings.ascii, os, sys; from blurd.cli import main; import blurd.reconcile;"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534);"
+        "ctypes.CDLL(None).prctl(4, 1);"  # PR_SET_DUMPABLE: else /proc/self belongs to root
         f"sys.exit(main(['--config', '{desk.config}', 'reconcile', '--json']))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)

@@ -16,7 +16,7 @@ from media import flat_png
 
 def names(made: Appliance) -> set[str]:
     """Everything in outbound, staging included."""
-    return {str(path.relative_to(made.root / "out")) for path in (made.root / "out").rglob("*") if path.is_file()}
+    return {str(path.relative_to(made.root / "out")) for path in made.outputs()}
 
 
 def receipts(made: Appliance) -> int:
