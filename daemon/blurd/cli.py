@@ -28,6 +28,7 @@ from blurd.adapters.store import SqliteJobStore
 from blurd.config import DEFAULT_PATH, Policy, Settings, load_settings
 from blurd.core.naming import printable
 from blurd.core.recognition import Place, Side
+from blurd.doctor.command import add_doctor_command
 from blurd.errors import EXIT_CODES, EXIT_OTHER, EXIT_PARTLY, REASONS, BlurdError, EquipmentError, Reason
 from blurd.events import Part, ProcessFailed
 from blurd.queue_commands import add_queue_commands, settings_of_queue
@@ -35,6 +36,7 @@ from blurd.records import Category, MaskStyle
 from blurd.records import Progress as FileProgress
 from blurd.run import run
 from blurd.status import as_json, is_healthy, print_status
+from blurd.units import out_of_step, units_are_installed, write_drop_ins
 
 if TYPE_CHECKING:
     from blurd.once import Tally
@@ -46,7 +48,7 @@ are copied, blurred and verified into its outbound folder; originals are never c
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
-    parser = _parser()
+    parser = build_parser()
     options = parser.parse_args(arguments)
     try:
         code: int = options.command(options)
@@ -58,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line; man page and completion are made from it too."""
     parser = argparse.ArgumentParser(
         prog="blurd",
         description=_DESCRIPTION,
@@ -81,6 +84,21 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         command.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
         command.set_defaults(command=function)
+    command.add_argument(
+        "--sandboxed",
+        action="store_true",
+        help="run as blurd-work@.service does it: inbound read-only, of outbound the staging folder alone writable",
+    )
+
+    command = commands.add_parser(
+        "setup-units",
+        help="bring systemd's units in step with the settings",
+        description="Write the drop-ins that tell the units which folders they may use, which groups they need and how"
+        " many workers there are. Run it as root after each change of these in the settings.",
+    )
+    command.add_argument("--check", action="store_true", help="write nothing; exit code 1 where they are not in step")
+    command.add_argument("--root", type=Path, default=Path("/"), metavar="DIR", help="the root of another system")
+    command.set_defaults(command=_setup_units)
 
     command = commands.add_parser(
         "blur",
@@ -134,6 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("side", choices=[str(side) for side in Side], help="which of its two folders")
     command.set_defaults(command=_accept_folder)
 
+    add_doctor_command(commands)
     command = commands.add_parser("status", help="show what is waiting, running, done and refused")
     command.add_argument("--json", action="store_true", help="for scripts")
     command.set_defaults(command=_status)
@@ -168,7 +187,22 @@ def _work(options: argparse.Namespace) -> int:
     from blurd.work import work  # noqa: PLC0415
 
     return_memory_early()
-    return _process(options, Part.WORK, work)
+    return _process(options, Part.WORK, partial(work, sandboxed=options.sandboxed))
+
+
+def _setup_units(options: argparse.Namespace) -> int:
+    root: Path = options.root
+    settings = load_settings(options.config or root / DEFAULT_PATH.relative_to("/"))
+    if options.check:
+        stale = out_of_step(settings, root)
+        for path in stale:
+            print(f"not in step with the settings: {path}")  # noqa: T201
+        print("run: blurd setup-units" if stale else "units and settings are in step")  # noqa: T201
+        return EXIT_PARTLY if stale else 0
+    for path in write_drop_ins(settings, root):
+        print(path)  # noqa: T201
+    print("then: systemctl daemon-reload && systemctl stop blurd.target && systemctl start blurd.target")  # noqa: T201
+    return 0
 
 
 def _process(options: argparse.Namespace, part: Part, serve: Callable[[Settings, EventLog], None]) -> int:
@@ -309,6 +343,8 @@ def _check_config(options: argparse.Namespace) -> int:
             if not there:
                 trouble = "does not answer" if there is None else "is not there yet"
                 print(f"note: folder {folder.name}: {key} {place} {trouble}")  # noqa: T201
+    if units_are_installed() and out_of_step(settings):
+        print("note: systemd's units are not in step with the settings; run: blurd setup-units")  # noqa: T201
     return 0
 
 

@@ -185,6 +185,7 @@ class Policy(_Table):
     incomplete_after_s: Seconds = 3600.0
     hard_links: bool = False
     output_mode: Annotated[str, Field(pattern=r"^0[0-7]{3}$")] = "0640"
+    output_group: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_.-]{0,31})?$")] = ""
     reserve_mebibytes: Annotated[int, Field(ge=0)] = 100
     audio: Literal["drop", "copy"] = "drop"
     damaged: Literal["reject", "mask"] = "reject"
@@ -382,6 +383,8 @@ def _advice(key: str, item: ErrorDetails) -> str:
         return _ADD_A_FOLDER
     if key.endswith("output_mode"):
         return 'write four octal digits in quotes, such as "0640"'
+    if key.endswith("output_group"):
+        return "write a group's name, or \"\" for the outbound folder's own group"
     fixed = {
         "extra_forbidden": "there is no such key, see etc/blurd.toml for all of them",
         "missing": "is missing",

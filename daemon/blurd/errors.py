@@ -65,6 +65,7 @@ class Reason(StrEnum):
     OUTBOUND_SHORT = "outbound_short"
     OUTBOUND_READ_ONLY = "outbound_read_only"
     OUTBOUND_NO_LINKS = "outbound_no_links"
+    GROUP_UNUSABLE = "group_unusable"
     WRITE_ERROR = "write_error"
     STAGED_LOST = "staged_lost"
     MODEL_MISSING = "model_missing"
@@ -89,6 +90,7 @@ class Reason(StrEnum):
     SCHEMA_NEWER = "schema_newer"
     NO_SUCH_JOB = "no_such_job"
     JOB_NOT_SUITABLE = "job_not_suitable"
+    UNITS_UNUSABLE = "units_unusable"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -224,12 +226,19 @@ REASONS: MappingProxyType[Reason, ReasonText] = MappingProxyType(
             "Make room; the folder resumes by itself.",
         ),
         Reason.OUTBOUND_READ_ONLY: ReasonText(
-            _PAUSE, "The outbound folder can't be written.", "Make it writable for the user blurd."
+            _PAUSE,
+            "The outbound folder can't be written.",
+            "Make it writable for the user blurd; where it is, and new in the settings, run: blurd setup-units",
         ),
         Reason.OUTBOUND_NO_LINKS: ReasonText(
             _STOP,
             "The outbound file system can neither link nor rename without overwriting.",
             "Put the outbound folder on another file system.",
+        ),
+        Reason.GROUP_UNUSABLE: ReasonText(
+            _PAUSE,
+            "The group in output_group does not exist, or blurd is not in it.",
+            "Create it and run: blurd setup-units; or correct output_group. Then restart blurd.",
         ),
         Reason.WRITE_ERROR: ReasonText(
             _PAUSE, "The copy could not be written.", "Check the outbound disk or mount; the folder resumes by itself."
@@ -288,6 +297,9 @@ REASONS: MappingProxyType[Reason, ReasonText] = MappingProxyType(
         Reason.JOB_NOT_SUITABLE: ReasonText(_STOP, "The job's state does not allow that.", "See: blurd status"),
         Reason.SCHEMA_NEWER: ReasonText(
             _STOP, "The queue was written by a newer version of blurd.", "Install that version again, or a newer one."
+        ),
+        Reason.UNITS_UNUSABLE: ReasonText(
+            _STOP, "The units can't be brought in step with the settings.", "See also: man blurd"
         ),
         Reason.INTERNAL_ERROR: ReasonText(_RETRY, "A fault in blurd itself.", "Keep the file and report the fault."),
     }
@@ -354,6 +366,7 @@ EXIT_CODES: MappingProxyType[Reason, int] = MappingProxyType(
         Reason.STATE_FULL: 25,
         Reason.NO_SUCH_JOB: 26,
         Reason.JOB_NOT_SUITABLE: 27,
+        Reason.UNITS_UNUSABLE: 28,
     }
 )
 """A process's exit code for the reason that ended it; 30 for any other."""

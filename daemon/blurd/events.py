@@ -13,7 +13,7 @@ from blurd.event import Event as Event
 from blurd.event import Hints as Hints
 from blurd.event import Level as Level
 from blurd.event import Part as Part
-from blurd.records import FolderName, MediaKind
+from blurd.records import FolderName, MediaKind, ViewFault
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +320,16 @@ class ModelCacheDropped(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SandboxOutdated(Event):
+    """What a worker sees at a folder is not what its sandbox is to show: it ends, and is started with a fresh view."""
+
+    name = "sandbox_outdated"
+    level = Level.WARNING
+    folder: FolderName
+    sign: ViewFault
+
+
+@dataclass(frozen=True, slots=True)
 class LibrarySpoke(Event):
     """A library logged something; its text is withheld, because it may quote names or content."""
 
@@ -370,6 +380,7 @@ EVENTS: tuple[type[Event], ...] = (
     QueueSetAside,
     StagingCleaned,
     ModelCacheDropped,
+    SandboxOutdated,
     LibrarySpoke,
     InternalError,
 )

@@ -16,6 +16,7 @@ from blurd.adapters.folders import OutboundFolder
 from blurd.adapters.known_folders import KnownFolders
 from blurd.adapters.media import kind_of
 from blurd.adapters.probe import ANSWER_PATIENCE_S, FolderProbe
+from blurd.adapters.sandbox import FolderView, staging_view
 from blurd.config import FolderSettings
 from blurd.core.space import expected_bytes, largest_source_bytes
 from blurd.errors import EquipmentError, Reason
@@ -37,10 +38,13 @@ class _TooLarge:
 
 
 class OpenFolders:
-    """The folders of one worker."""
+    """The folders of one worker; `views` is what a sandboxed one sees of each, empty for one without a sandbox."""
 
-    def __init__(self, state_directory: Path, folders: Iterable[FolderSettings]) -> None:
+    def __init__(
+        self, state_directory: Path, folders: Iterable[FolderSettings], views: Mapping[FolderName, FolderView]
+    ) -> None:
         self._state_directory = state_directory
+        self._views = views
         self._guards = {folder.key: self._guard(folder) for folder in folders}
         self._probes = {folder.key: FolderProbe(f"probe-{folder.name}", self._look(folder)) for folder in folders}
         self._paused_until: dict[FolderName, float] = {}
@@ -53,7 +57,10 @@ class OpenFolders:
         return self._guards[name]
 
     def largest_sources(self) -> Mapping[FolderName, int]:
-        """The size in bytes of the largest source to claim, for each folder that can be served now."""
+        """The size in bytes of the largest source to claim, for each folder that can be served now.
+
+        Raises `ViewOutdated` where the process must end for a fresh view of one.
+        """
         rooms = self._last_rooms = self._rooms()
         return {name: self._largest_source(name, room) for name, room in rooms.items()}
 
@@ -73,13 +80,17 @@ class OpenFolders:
         self._pauses.pop(name, None)
 
     def _guard(self, folder: FolderSettings) -> KnownFolders:
-        return KnownFolders(self._state_directory, folder.key, folder.inbound, folder.outbound, adopts=False)
+        staging = staging_view(folder.key) if folder.key in self._views else None
+        state = self._state_directory
+        return KnownFolders(state, folder.key, folder.inbound, folder.outbound, adopts=False, staging=staging)
 
     def _look(self, folder: FolderSettings) -> Callable[[], int]:
         """How a probe's thread asks whether both folders are there and the right ones: room beyond the reserve."""
-        guard = self._guard(folder)
+        guard, view = self._guard(folder), self._views.get(folder.key)
 
         def look() -> int:
+            if view is not None:
+                view.need_current()
             with guard.open_inbound(), guard.open_outbound() as outbound:
                 return outbound.free_bytes() - folder.reserve_bytes
 

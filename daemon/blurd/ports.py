@@ -28,6 +28,7 @@ from blurd.records import (
     ProcessCondition,
     Progress,
     RgbPicture,
+    RunningJob,
     StagedCopy,
     WorkerIdentity,
 )
@@ -234,6 +235,9 @@ class JobStore(Protocol):
 
     def note_process(self, condition: ProcessCondition) -> None:
         """Keep what the status shows of a process."""
+
+    def workload(self) -> tuple[int, tuple[RunningJob, ...]]:
+        """How many jobs wait for a worker, now or later, and those that run."""
 
     def overview(self) -> Overview:
         """Everything that the status shows."""

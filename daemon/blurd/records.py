@@ -207,6 +207,15 @@ class JobState(StrEnum):
     IGNORED = "ignored"
 
 
+class ViewFault(StrEnum):
+    """What is wrong with a worker's view of a folder, where something was mounted after it was made."""
+
+    INBOUND_WRITABLE = "inbound_writable"
+    OUTBOUND_WRITABLE = "outbound_writable"
+    STAGING_ELSEWHERE = "staging_elsewhere"
+    """The staging folder that the worker may write is not the one in outbound, or there is none."""
+
+
 class MediaKind(StrEnum):
     """An image is a video of one frame (or one frame a page)."""
 

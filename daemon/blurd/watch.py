@@ -9,6 +9,8 @@ Invariants
   of all "all deleted", and nothing is written there. Both are opened and recognised anew for every round, and let go
   between rounds, so that a share can be unmounted.
 * A folder that does not come round within `ANSWER_WITHIN_S` is shown as not answering until it does.
+* systemd's watchdog is fed by the supervisor, and only while every keeper comes round. One that a file system keeps
+  waiting is excused: to end the process would not bring the share back, and would stop the other folders.
 * One watcher a state directory: a second one ends with STATE_LOCKED. It alone mends the queue: at the start, and
   whenever somebody met damage, everything is let go, the queue set aside and begun anew (`stages/rebuild.py`).
 * A queue that can't be written now (full disk) is waited for.
@@ -20,24 +22,24 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 
 from blurd import __version__
 from blurd.adapters import notify
 from blurd.adapters.files import stamp_of
 from blurd.adapters.folders import InboundFolder, OutboundFolder
-from blurd.adapters.host import this_process
+from blurd.adapters.host import is_held_by_kernel
 from blurd.adapters.known_folders import KnownFolders
 from blurd.adapters.ledger import Ledger
 from blurd.adapters.log import EventLog
 from blurd.adapters.queue_file import is_damage_noted
+from blurd.adapters.sharing import sharing
 from blurd.adapters.stop_event import StopEvent
 from blurd.adapters.store import SqliteJobStore
 from blurd.adapters.watcher import FolderWatcher
 from blurd.config import FolderSettings, Settings
 from blurd.core.naming import parse_staged_name
-from blurd.core.retry import RetryRule
 from blurd.core.settling import SettleRule
 from blurd.core.space import largest_source_bytes
 from blurd.errors import REASONS, Disposition, EquipmentError, Reason
@@ -51,14 +53,12 @@ from blurd.events import (
     ProcessStarted,
     ProcessStopped,
     StagingCleaned,
-    StateTrouble,
-    StateUsable,
 )
-from blurd.records import FolderCondition, ProcessCondition
+from blurd.overseer import Overseer
+from blurd.records import FolderCondition, RunningJob
 from blurd.stages.enqueue import enqueue
 from blurd.stages.publish import publish
 from blurd.stages.rebuild import rebuild_if_needed
-from blurd.stages.recover import recover
 from blurd.stages.settle import Settler, walk
 from blurd.stages.wait import StopRequested, patiently
 
@@ -69,6 +69,11 @@ RESCAN_ALONE_S = 10.0
 ANSWER_WITHIN_S = 10.0
 PUBLISH_SLICE = 100
 _LASTING = (Disposition.PAUSE, Disposition.STOP)
+STUCK_S = 600.0
+"""A keeper that has not come round for so long is stuck, unless a file system holds it."""
+STOP_S = 10.0
+FIRST_LOOK_S = 5.0
+"""So long the process waits with its readiness for every folder's staging folder to be there."""
 
 
 class FolderKeeper(threading.Thread):
@@ -81,6 +86,7 @@ class FolderKeeper(threading.Thread):
         self._log = log
         self._ledger = Ledger(settings.receipts_path)
         self._wake = threading.Event()
+        self.has_looked = threading.Event()
         self._stopping = threading.Event()
         self._watcher: FolderWatcher | None = None
         self._guard = KnownFolders(settings.state.directory, folder.key, folder.inbound, folder.outbound, adopts=True)
@@ -95,6 +101,18 @@ class FolderKeeper(threading.Thread):
         self._settling = self._awaiting_regions = self._unreadable = 0
         self._unreadable_told = 0
 
+    @property
+    def paused(self) -> bool:
+        """True while the folder can't be served."""
+        return self._paused is not None
+
+    def is_stuck(self) -> bool:
+        """True where the keeper has ended, or does not come round and no file system keeps it waiting."""
+        if not self.is_alive():
+            return True
+        late = time.monotonic() - self._beat_s > STUCK_S
+        return late and not is_held_by_kernel(self.native_id or 0)
+
     def ask_to_stop(self) -> None:
         """End after the current step."""
         self._stopping.set()
@@ -103,6 +121,7 @@ class FolderKeeper(threading.Thread):
     def run(self) -> None:
         """Serve the folder; wait out whatever is wrong with it."""
         while not self._stopping.is_set():
+            self._beat()
             try:
                 store = SqliteJobStore(self._settings.queue_path)
             except EquipmentError as error:
@@ -132,9 +151,11 @@ class FolderKeeper(threading.Thread):
         )
         settler.beat = self._beat
         self._next_scan_s = self._next_watcher_s = 0.0
+        people = sharing(folder.mode, folder.output_group)
         while not self._stopping.is_set():
             self._beat()
-            with self._guard.open_inbound() as inbound, self._guard.open_outbound() as outbound:
+            with self._guard.open_inbound() as inbound, self._guard.open_outbound(people) as outbound:
+                self.has_looked.set()
                 self._list_present(store, inbound)
                 self._keep_watcher()
                 self._take_in(store, settler, inbound, outbound)
@@ -247,6 +268,7 @@ class FolderKeeper(threading.Thread):
 
     def _pause(self, store: SqliteJobStore | None, reason: Reason) -> None:
         self._beat()
+        self.has_looked.set()
         self._settling = self._awaiting_regions = self._unreadable = 0
         try:
             self._tell(store, reason)
@@ -304,6 +326,7 @@ def watch(settings: Settings, log: EventLog) -> None:
 
     def ask(_number: int, _frame: FrameType | None) -> None:
         stop.set()
+        notify.stopping(STOP_S + 5.0)
 
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
@@ -334,54 +357,37 @@ def _sound_queue(settings: Settings, log: EventLog) -> SqliteJobStore:
 def _supervise(settings: Settings, store: SqliteJobStore, log: EventLog, stop: threading.Event) -> None:
     """Serve all folders until asked to stop, or until the queue is found damaged."""
     keepers = [FolderKeeper(settings, folder, log) for folder in settings.folder]
-    overseer = _Overseer(settings, store, log)
-    overseer.look([])
+    overseer = Overseer(settings, store, log)
+    overseer.look()
     for keeper in keepers:
         keeper.start()
+    _await_first_look(keepers)
     notify.ready()
     while not stop.wait(RECOVER_EVERY_S) and not is_damage_noted(settings.queue_path):
-        notify.alive(f"{len(keepers)} folders")
-        overseer.look(keepers)
-    if stop.is_set():
-        notify.stopping()
+        overseer.look(keeper.look_after for keeper in keepers)
+        if not any(keeper.is_stuck() for keeper in keepers):
+            notify.alive(_status(keepers, overseer.workload()))
     for keeper in keepers:
         keeper.ask_to_stop()
-    deadline_s = time.monotonic() + 10.0
+    deadline_s = time.monotonic() + STOP_S
     for keeper in keepers:
         keeper.join(max(0.0, deadline_s - time.monotonic()))
     overseer.leave()
 
 
-class _Overseer:
-    """Looks after the workers through the queue; trouble with it is told once and passes."""
+def _await_first_look(keepers: Sequence[FolderKeeper]) -> None:
+    """Wait, not for long, until each folder was opened, or could not be: workers start after this process.
 
-    def __init__(self, settings: Settings, store: SqliteJobStore, log: EventLog) -> None:
-        work = settings.work
-        self._rule = RetryRule(work.max_attempts, work.retry_first_s, work.retry_longest_s)
-        self._store, self._log = store, log
-        self._condition = ProcessCondition(str(Part.WATCH), this_process())
-        self._noted = False
-        self._trouble: Reason | None = None
+    What their sandbox shows is settled at their start, and a staging folder that is made later is not in it.
+    """
+    deadline_s = time.monotonic() + FIRST_LOOK_S
+    for keeper in keepers:
+        keeper.has_looked.wait(max(0.0, deadline_s - time.monotonic()))
 
-    def look(self, keepers: Sequence[FolderKeeper]) -> None:
-        """Take back what dead and stuck workers held; speak for folders that hang."""
-        try:
-            if not self._noted:
-                self._store.note_process(self._condition)
-                self._noted = True
-            recover(self._store, self._rule, self._log.emit)
-            for keeper in keepers:
-                keeper.look_after(self._store)
-        except EquipmentError as error:
-            if error.reason is not self._trouble:
-                self._log.emit(StateTrouble(Part.WATCH, error.reason))
-            self._trouble = error.reason
-        else:
-            if self._trouble is not None:
-                self._log.emit(StateUsable(Part.WATCH))
-            self._trouble = None
 
-    def leave(self) -> None:
-        """Remove this process from what the status shows."""
-        with suppress(EquipmentError):  # a process that is gone is not shown as running anyway
-            self._store.forget_process(self._condition)
+def _status(keepers: Sequence[FolderKeeper], workload: tuple[int, Sequence[RunningJob]]) -> str:
+    """The line that `systemctl status` shows."""
+    waiting, running = workload
+    paused = sum(keeper.paused for keeper in keepers)
+    parts = [f"{len(keepers)} folders", *([f"{paused} paused"] if paused else []), f"{waiting} waiting"]
+    return ", ".join((*parts, *(f"job {job.job} at {job.progress.share:.0%}" for job in running)))

@@ -11,6 +11,7 @@ Invariants
 * A queue that can't be written now (full disk) is waited for; one that was set aside ends the process, which is started
   again on the new one.
 * The process ends by itself after `work.jobs_per_process` jobs, so that no leak of a codec grows for ever.
+* Sandboxed, it claims nothing while it could write where it must not: it ends, and is started with a fresh view.
 
 DIAGNOSTICS: ends with the exit code of the reason where no work is possible (models, state); else with 0.
 """
@@ -30,7 +31,9 @@ from blurd.adapters.folders import OutboundFolder
 from blurd.adapters.host import boot_clock_s, limit_memory, machine_mebibytes, this_process
 from blurd.adapters.inference import OpenVinoDetector
 from blurd.adapters.log import EventLog
+from blurd.adapters.probe import ANSWER_PATIENCE_S, FolderProbe
 from blurd.adapters.regions import read_regions
+from blurd.adapters.sandbox import FolderView, ViewOutdated
 from blurd.adapters.stopper import Stopper
 from blurd.adapters.store import SqliteJobStore
 from blurd.config import FolderSettings, Settings
@@ -53,17 +56,20 @@ from blurd.events import (
     Part,
     ProcessStarted,
     ProcessStopped,
+    SandboxOutdated,
     StateTrouble,
 )
 from blurd.open_folders import OpenFolders, need_room
 from blurd.pipeline import Report, Treatment, treat
-from blurd.records import Job, JobState, MediaKind, ProcessCondition, Progress, StagedCopy
+from blurd.records import FolderName, Job, JobState, MediaKind, ProcessCondition, Progress, StagedCopy
 from blurd.stages.wait import StopRequested, open_queue, patiently
 
 IDLE_S = 0.25
 BEAT_S = 1.0
 STOP_S = 10.0
 """How long the main thread may take to leave the running job once it was asked to stop."""
+STOP_IN_ALL_S = 3 * STOP_S
+"""How long systemd is asked to wait for the end."""
 MEMORY_SHARE = 0.8
 """What the workers may use of the machine's memory together, where the settings name no limit."""
 
@@ -91,6 +97,8 @@ class Worker:
     detectors: Detectors
     log: EventLog
     stop: threading.Event
+    views: Mapping[FolderName, FolderView]
+    """What a sandboxed worker sees of each folder; empty for one without a sandbox."""
 
     def __post_init__(self) -> None:
         self._me = this_process()
@@ -98,18 +106,20 @@ class Worker:
         self._codecs = {folder.key: build_codec(self.settings.limits, folder) for folder in folders}
         self._rules = {folder.key: mask_rules(folder, self.detectors) for folder in folders}
         self._degraded_noted = False
-        self._folders = OpenFolders(self.settings.state.directory, folders)
+        self._folders = OpenFolders(self.settings.state.directory, folders, self.views)
         work = self.settings.work
         self._retry = RetryRule(work.max_attempts, work.retry_first_s, work.retry_longest_s)
         self._current: Job | None = None
         self._spent = False
 
     def run(self) -> None:
-        """Work until asked to stop, until the process has done its share, or until the queue was set aside."""
+        """Work until asked to stop, its share is done, the queue was set aside, or its view must be a fresh one."""
         try:
             self._work()
         except StopRequested:
             return
+        except ViewOutdated as end:
+            self.log.emit(SandboxOutdated(end.folder, end.fault))
         except EquipmentError as error:
             if error.reason is not Reason.QUEUE_DAMAGED:
                 raise
@@ -120,7 +130,7 @@ class Worker:
         self._note_device()
         done = 0
         while not self.stop.is_set() and done < self.settings.work.jobs_per_process and not self._spent:
-            notify.alive(f"{done} jobs done")
+            notify.alive(f"{done} jobs done, {self._waiting()} waiting")
             if not self.store.is_current():
                 return
             self._current = job = self._patiently(self._claim)
@@ -128,8 +138,10 @@ class Worker:
                 self.stop.wait(IDLE_S)
                 continue
             self.log.emit(JobClaimed(job.id, job.folder, job.attempts))
+            notify.wait_longer(patience_s(0.0, job.stamp.size))
             self._do(job)
             self._current = None
+            notify.wait_longer(0.0)
             self._note_device()
             done += 1
 
@@ -137,6 +149,10 @@ class Worker:
         largest = self._folders.largest_sources()
         limit_s = self.settings.work.no_progress_s
         return self.store.claim(self._me, tuple(largest), boot_clock_s(), limit_s, largest)
+
+    def _waiting(self) -> int:
+        """How many jobs wait, for the line that `systemctl status` shows."""
+        return self._patiently(self.store.workload)[0]
 
     def _patiently(self, act: Callable[[], T]) -> T:
         """Use the queue; wait while its disk is full. Raises `StopRequested` when asked to stop meanwhile."""
@@ -270,7 +286,7 @@ class Worker:
             if now_s - last_s < BEAT_S:
                 return
             last_s = now_s
-            notify.alive(f"job {job.id} at {progress.share:.0%}")
+            notify.alive(f"job {job.id} at {progress.share:.0%}, {self._waiting()} waiting")
             limit_s = patience_s(self.settings.work.no_progress_s, job.stamp.size, progress.frames)
             if not self._patiently(lambda: self.store.beat(job.id, self._me, progress, boot_clock_s() + limit_s)):
                 raise JobTaken
@@ -326,26 +342,33 @@ def _staged_event(job: Job, treatment: Treatment) -> JobStaged:
     )
 
 
-def work(settings: Settings, log: EventLog) -> None:
-    """Run one worker until it is asked to stop or has done its share."""
+def work(settings: Settings, log: EventLog, *, sandboxed: bool = False) -> None:
+    """Run one worker until it is asked to stop or has done its share; a sandboxed one checks what it sees."""
     limits = settings.work
     limit_memory(limits.memory_mebibytes or round(MEMORY_SHARE * machine_mebibytes() / limits.workers))
     workers: list[Worker] = []
-    stopper = Stopper(STOP_S, lambda: _leave(workers, log))
+    stopper = Stopper(STOP_S, lambda: notify.stopping(STOP_IN_ALL_S), lambda: _leave(workers, log))
     stopper.start()
+    folders = settings.folder if sandboxed else ()
+    views = {folder.key: FolderView(folder.key, folder.inbound, folder.outbound) for folder in folders}
     try:
+        for name, view in views.items():  # before the models are loaded: soon over where it is so at every start
+            FolderProbe(f"view-{name}", view.look).room(ANSWER_PATIENCE_S)
         store = open_queue(settings.queue_path, stopper.stop, Part.WORK, log.emit)
+    except ViewOutdated as end:
+        log.emit(SandboxOutdated(end.folder, end.fault))
+        return
     except StopRequested:
         return
     try:
         detectors = _load_models(settings, log)
-        worker = Worker(settings, store, detectors, log, stopper.stop)
+        worker = Worker(settings, store, detectors, log, stopper.stop, views)
         workers.append(worker)
         notify.ready()
         log.emit(ProcessStarted(Part.WORK, os.getpid(), len(settings.folder)))
         worker.run()
         stopper.finished()
-        notify.stopping()
+        notify.stopping(STOP_IN_ALL_S)
         with suppress(EquipmentError):  # the status forgets a process that is gone by itself
             store.forget_process(worker.condition())
         log.emit(ProcessStopped(Part.WORK, os.getpid()))

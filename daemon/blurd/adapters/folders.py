@@ -4,6 +4,7 @@ Invariants
 * Inbound paths are opened beneath the folder, through no symbolic link, without blocking; only a regular file is ever
   handed out.
 * A staged file lies in `.blurd/` (mode 0700) inside outbound: same mount as its final place, invisible to the share.
+* What is published has the folder's mode and group, whatever the umask: `sharing.py`.
 * Publication never overwrites: a hard link, or `renameat2(RENAME_NOREPLACE)` where the file system has no links.
 * A published name is durable when `publish` returns: the file was synced by `staged`, its folder is synced here.
   (POSIX does not promise that a synced file's name survives; syncing the folder does, on the file systems of Linux.)
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from blurd.adapters.files import open_beneath, sha256_of, stamp_of, status_beneath
+from blurd.adapters.sharing import Sharing, make_folder
 from blurd.adapters.trouble import MOUNT_GONE, open_reason, writing
 from blurd.core.naming import OUTBOUND_MARKER, STAGING_FOLDER, candidates, regions_path
 from blurd.errors import BlurdError, EquipmentError, InputError, Reason
@@ -122,15 +124,19 @@ class InboundFolder(_Folder):
 
 
 class OutboundFolder(_Folder):
-    """A handle on an outbound folder and on its staging folder."""
+    """A handle on an outbound folder and on its staging folder.
 
-    def __init__(self, path: Path, admit: Admit | None = None) -> None:
+    `staging` is where the staging folder is reached instead, by a process that may write nothing else of outbound.
+    Without `sharing`, copies keep the mode that they were staged with, and get outbound's group where we may give it.
+    """
+
+    def __init__(
+        self, path: Path, admit: Admit | None = None, *, staging: Path | None = None, sharing: Sharing | None = None
+    ) -> None:
         super().__init__(path, Reason.OUTBOUND_MISSING, admit)
+        self._sharing = sharing
         try:
-            with writing("make staging"):
-                if _make_folder(self._handle, STAGING_FOLDER):
-                    os.fsync(self._handle)
-                self._staging = open_beneath(self._handle, STAGING_FOLDER, os.O_RDONLY | os.O_DIRECTORY)
+            self._staging = self._make_staging() if staging is None else _open_staging(staging)
         except BlurdError:
             super().close()
             raise
@@ -140,6 +146,12 @@ class OutboundFolder(_Folder):
         status = os.fstat(self._staging)
         if status.st_uid == os.geteuid() and status.st_mode & 0o077:
             os.fchmod(self._staging, 0o700)  # somebody else made it, or opened it: what lies there is not verified
+
+    def _make_staging(self) -> int:
+        with writing("make staging"):
+            if make_folder(self._handle, STAGING_FOLDER, 0o700):
+                os.fsync(self._handle)
+            return open_beneath(self._handle, STAGING_FOLDER, os.O_RDONLY | os.O_DIRECTORY)
 
     def close(self) -> None:
         """Release the handles."""
@@ -168,7 +180,6 @@ class OutboundFolder(_Folder):
                 yield file
                 with writing("finish staged"):
                     file.flush()
-                    _give_to_group_of(self._handle, file.fileno())
                     os.fchmod(file.fileno(), mode)
                     os.fsync(file.fileno())
                     os.fsync(self._staging)
@@ -239,8 +250,7 @@ class OutboundFolder(_Folder):
         """
         with writing("publish"):
             head, _, name = target.rpartition("/")
-            status = self._status(f"{STAGING_FOLDER}/{staged}")
-            folder = self._make_folders(head, 0 if status is None else stat.S_IMODE(status.st_mode))
+            folder = self._make_folders(head, self._share(staged))
             try:
                 if not self._link(staged, folder, name):
                     return False
@@ -287,7 +297,7 @@ class OutboundFolder(_Folder):
 
     def _put_back(self, aside: str, head: str, name: str) -> None:
         """Give somebody else's file its name back, where that is still free; else it stays aside."""
-        folder = self._make_folders(head, 0)
+        folder = self._make_folders(head)
         try:
             self._rename(aside, folder, name)
             os.fsync(folder)
@@ -304,21 +314,28 @@ class OutboundFolder(_Folder):
                 return os.stat(STAGING_FOLDER, dir_fd=self._handle, follow_symlinks=False)
             raise EquipmentError(Reason.WRITE_ERROR, "look at outbound") from error
 
-    def _make_folders(self, path: str, file_mode: int) -> int:
-        """A handle on a folder below outbound, made where missing; through no link.
+    def _share(self, staged: str) -> Sharing:
+        """Give a staged file the mode and the group that its published name is to have. Repeatable."""
+        handle = open_beneath(self._staging, staged, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            sharing = self._sharing or Sharing(stat.S_IMODE(os.fstat(handle).st_mode))
+            sharing.share(handle, self._handle)
+        finally:
+            os.close(handle)
+        return sharing
 
-        Whoever may read a file with this mode may enter the folders that are made for it, whatever the umask.
-        """
-        mode = 0o700 | file_mode | (file_mode & 0o444) >> 2
+    def _make_folders(self, path: str, sharing: Sharing | None = None) -> int:
+        """A handle on a folder below outbound, made where missing for those whom copies are for; through no link."""
         handle = os.dup(self._handle)
+        mode = 0o700 if sharing is None else sharing.folder_mode(os.fstat(handle).st_mode)
         for part in filter(None, path.split("/")):
             below = -1
             try:
-                made = _make_folder(handle, part)
+                made = make_folder(handle, part, mode)
                 below = open_beneath(handle, part, os.O_RDONLY | os.O_DIRECTORY)
                 if made:
-                    _give_to_group_of(handle, below)
-                    os.fchmod(below, mode | os.fstat(below).st_mode & stat.S_ISGID)
+                    if sharing is not None:
+                        sharing.give(below, self._handle)
                     os.fsync(handle)
             except BaseException:
                 if below >= 0:
@@ -359,18 +376,12 @@ def rename_without_overwriting(folder: int, name: str, new_folder: int, new_name
     raise OSError(code, os.strerror(code))
 
 
-def _make_folder(parent: int, name: str) -> bool:
+def _open_staging(path: Path) -> int:
+    """A handle on a staging folder that is reached by a path of its own. Raises OUTBOUND_READ_ONLY."""
     try:
-        os.mkdir(name, 0o700, dir_fd=parent)
-    except FileExistsError:
-        return False
-    return True
-
-
-def _give_to_group_of(folder: int, handle: int) -> None:
-    """Give a file the folder's group, where we may: only members of a group can."""
-    with suppress(PermissionError):
-        os.fchown(handle, -1, os.fstat(folder).st_gid)
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise EquipmentError(Reason.OUTBOUND_READ_ONLY, "open staging") from error
 
 
 def _is_content(file: BinaryIO | None, sha256: str) -> bool:

@@ -30,6 +30,7 @@ from pathlib import Path
 from blurd.adapters.files import open_beneath
 from blurd.adapters.folders import InboundFolder, OutboundFolder, rename_without_overwriting
 from blurd.adapters.mounts import place_of
+from blurd.adapters.sharing import Sharing
 from blurd.core.naming import INBOUND_MARKER, OUTBOUND_MARKER
 from blurd.core.recognition import KnownFolder, Place, Side, Verdict, recognise
 from blurd.errors import EquipmentError, Reason
@@ -52,20 +53,31 @@ _UNREADABLE = (OSError, ValueError, TypeError, KeyError)
 class KnownFolders:
     """The guard of one pair of folders. Belongs to one thread."""
 
-    def __init__(self, state: Path, folder: FolderName, inbound: Path, outbound: Path, *, adopts: bool) -> None:
+    def __init__(
+        self,
+        state: Path,
+        folder: FolderName,
+        inbound: Path,
+        outbound: Path,
+        *,
+        adopts: bool,
+        staging: Path | None = None,
+    ) -> None:
         self._notes = state / "folders"
         self._folder = folder
         self._paths = {Side.INBOUND: inbound, Side.OUTBOUND: outbound}
         self._adopts = adopts
+        self._staging = staging
         self._mark_not_before_s: dict[Side, float] = {}
 
     def open_inbound(self) -> InboundFolder:
         """A handle on the inbound folder. Raises `EquipmentError` where it is missing or strange."""
         return InboundFolder(self._paths[Side.INBOUND], lambda handle: self._admit(Side.INBOUND, handle))
 
-    def open_outbound(self) -> OutboundFolder:
+    def open_outbound(self, sharing: Sharing | None = None) -> OutboundFolder:
         """A handle on the outbound folder. Raises `EquipmentError` where it is missing, strange or not writable."""
-        return OutboundFolder(self._paths[Side.OUTBOUND], lambda handle: self._admit(Side.OUTBOUND, handle))
+        path, staging = self._paths[Side.OUTBOUND], self._staging
+        return OutboundFolder(path, lambda handle: self._admit(Side.OUTBOUND, handle), staging=staging, sharing=sharing)
 
     def read_outbound(self) -> InboundFolder:
         """A handle on the outbound folder that only reads: staging is not made. Raises as `open_outbound`."""

@@ -1,4 +1,4 @@
-"""The log: typed events as one JSON object a line on standard error, and nothing else.
+"""The log: typed events, and nothing else. Under systemd entries of the journal, elsewhere JSON, one object a line.
 
 Invariants
 * `EventLog.emit` is the only way in; it takes an `Event`, whose fields can't hold text.
@@ -19,6 +19,7 @@ from typing import TextIO
 
 import structlog
 
+from blurd.adapters import journal
 from blurd.events import Event, InternalError, LibrarySpoke, Part
 
 LIBRARY_LIMIT = 20
@@ -31,6 +32,7 @@ class EventLog:
 
     def __init__(self, part: Part, stream: TextIO | None = None) -> None:
         self._part = part
+        self._to_journal = stream is None and journal.is_connected()
         self._log = structlog.wrap_logger(
             structlog.PrintLogger(stream or _own_standard_error()),
             processors=[
@@ -41,6 +43,13 @@ class EventLog:
 
     def emit(self, event: Event) -> None:
         """Write one event."""
+        if self._to_journal:
+            try:
+                journal.send(event, self._part)
+            except OSError:
+                pass  # the journal takes no entries just now; what is written to its stream it still may
+            else:
+                return
         values = event.values()
         self._log.msg(event.name, level=str(event.level), message_id=event.message_id(), **values)
 

@@ -4,7 +4,7 @@ Python runs a signal's handler between two instructions of the main thread, whic
 the handling writes to a descriptor at once; a thread of our own reads it.
 
 Invariants
-* `stop` is set as soon as the signal is there.
+* `stop` is set as soon as the signal is there, and `asked` is called once.
 * Where the work does not end within `patience_s` after that, `at_last` is called, once, in the other thread, and the
   process ends with status 0, whatever the main thread does.
 """
@@ -24,10 +24,10 @@ _ASKED = frozenset({signal.SIGTERM, signal.SIGINT})
 class Stopper(threading.Thread):
     """Listens from `start` on, until `finished`. Make it in the main thread, once a process."""
 
-    def __init__(self, patience_s: float, at_last: Callable[[], None]) -> None:
+    def __init__(self, patience_s: float, asked: Callable[[], None], at_last: Callable[[], None]) -> None:
         super().__init__(name="stopper", daemon=True)
         self.stop = StopEvent()
-        self._patience_s, self._at_last = patience_s, at_last
+        self._patience_s, self._asked, self._at_last = patience_s, asked, at_last
         self._finished = threading.Event()
         self._reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -43,6 +43,7 @@ class Stopper(threading.Thread):
         while not self._is_asked():
             pass
         self.stop.set()
+        self._asked()
         if self._finished.wait(self._patience_s):
             return
         try:

@@ -5,7 +5,17 @@ from types import MappingProxyType
 
 from blurd.adapters.host import boot_id, wall_clock
 from blurd.adapters.store_rebuild import RebuiltStore
-from blurd.adapters.store_rows import dump_regions, dump_staged, is_same_version, to_blob, to_job, to_signed
+from blurd.adapters.store_rows import (
+    dump_regions,
+    dump_staged,
+    is_same_version,
+    to_blob,
+    to_folder,
+    to_job,
+    to_process,
+    to_running,
+    to_signed,
+)
 from blurd.core.lifecycle import UNFINISHED
 from blurd.core.retry import patience_s
 from blurd.errors import Reason
@@ -45,6 +55,9 @@ _FIND_QUEUED = "SELECT * FROM job WHERE folder = ? AND state = 'queued' AND size
 _HELD_BACK = "SELECT reason FROM job WHERE folder = ? AND state = 'queued' AND reason IS NOT NULL LIMIT 1"
 _LARGEST_QUEUED = "SELECT max(size) AS size FROM job WHERE folder = ? AND state = 'queued'"
 _ANY_SIZE = 2**63 - 1
+_WAITING = "SELECT count(*) FROM job WHERE folder IN (SELECT name FROM folder) AND state IN ('queued', 'deferred')"
+_RUNNING = "SELECT * FROM job WHERE folder IN (SELECT name FROM folder) AND state = 'claimed' ORDER BY id"
+"""By folder, as they are indexed: often asked, so without a walk over all jobs."""
 _BEAT = """
     UPDATE job SET progress = ?, frames_per_s = ?, left_s = ?, due_s = ? WHERE id = ? AND state = 'claimed'
         AND worker_pid = ? AND worker_start_ticks = ? AND worker_boot = ?
@@ -314,38 +327,19 @@ class SqliteJobStore(RebuiltStore):
                 " AND state IN ('rejected', 'failed', 'deferred') GROUP BY folder, reason"
             ):
                 reasons.setdefault(FolderName(row["folder"]), {})[Reason(row["reason"])] = row["number"]
-            folders = tuple(
-                FolderCondition(
-                    FolderName(row["name"]),
-                    row["settling"],
-                    Reason(row["paused"]) if row["paused"] else None,
-                    bool(row["rescan_only"]),
-                    row["awaiting_regions"],
-                    row["unreadable"],
-                )
-                for row in execute("SELECT * FROM folder ORDER BY name")
-            )
-            processes = tuple(
-                ProcessCondition(
-                    row["part"],
-                    WorkerIdentity(row["pid"], row["start_ticks"], row["boot"]),
-                    row["device"],
-                    bool(row["degraded"]),
-                )
-                for row in execute("SELECT * FROM process ORDER BY part, pid")
-            )
-            running = tuple(
-                RunningJob(
-                    JobId(row["id"]),
-                    FolderName(row["folder"]),
-                    Progress(row["progress"], row["frames_per_s"], row["left_s"]),
-                )
-                for row in execute("SELECT * FROM job WHERE state = 'claimed' ORDER BY id")
-            )
+            folders = tuple(map(to_folder, execute("SELECT * FROM folder ORDER BY name")))
+            processes = tuple(map(to_process, execute("SELECT * FROM process ORDER BY part, pid")))
+            running = tuple(map(to_running, execute("SELECT * FROM job WHERE state = 'claimed' ORDER BY id")))
             rebuilds = tuple(
                 Rebuild(row["at"], row["kept"], row["receipts"]) for row in execute("SELECT * FROM rebuild")
             )
         return Overview(counts, reasons, folders, processes, running, rebuilds)
+
+    def workload(self) -> tuple[int, tuple[RunningJob, ...]]:
+        """See `JobStore.workload`."""
+        with self._translated("read workload"):
+            waiting: int = self._connection.execute(_WAITING).fetchone()[0]
+            return waiting, tuple(map(to_running, self._connection.execute(_RUNNING)))
 
     # -- within a transaction -----------------------------------------------------------------------------------------
 

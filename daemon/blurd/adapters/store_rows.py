@@ -8,14 +8,19 @@ from typing import Any
 from blurd.errors import Reason
 from blurd.records import (
     FileStamp,
+    FolderCondition,
     FolderName,
     Job,
     JobId,
     JobState,
     MediaFacts,
     MediaKind,
+    ProcessCondition,
+    Progress,
+    RunningJob,
     StagedCopy,
     Verdict,
+    WorkerIdentity,
     same_regions,
 )
 
@@ -83,6 +88,25 @@ def to_job(row: sqlite3.Row) -> Job:
         published=os.fsdecode(row["published"]) if row["published"] is not None else None,
         regions=_regions(row),
     )
+
+
+def to_running(row: sqlite3.Row) -> RunningJob:
+    """A row of the table job whose job runs."""
+    progress = Progress(row["progress"], row["frames_per_s"], row["left_s"])
+    return RunningJob(JobId(row["id"]), FolderName(row["folder"]), progress)
+
+
+def to_folder(row: sqlite3.Row) -> FolderCondition:
+    """A row of the table folder."""
+    paused = Reason(row["paused"]) if row["paused"] else None
+    counts = row["awaiting_regions"], row["unreadable"]
+    return FolderCondition(FolderName(row["name"]), row["settling"], paused, bool(row["rescan_only"]), *counts)
+
+
+def to_process(row: sqlite3.Row) -> ProcessCondition:
+    """A row of the table process."""
+    worker = WorkerIdentity(row["pid"], row["start_ticks"], row["boot"])
+    return ProcessCondition(row["part"], worker, row["device"], bool(row["degraded"]))
 
 
 def dump_staged(staged: StagedCopy) -> str:

@@ -1,0 +1,51 @@
+"""The tables of what is mounted (`/proc/self/mountinfo`) and of what is to be mounted (`/etc/fstab`). Touches no mount.
+
+Invariants
+* Paths are those of the calling process's own view; blanks in them, written in octal, are blanks again.
+* A line that is not understood is left out.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_MOUNTINFO = Path("/proc/self/mountinfo")
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A mount: where, and whether it takes no writing (the mount itself, or the whole file system)."""
+
+    point: Path
+    read_only: bool
+
+
+def mounts() -> tuple[Mount, ...]:
+    """Everything that this process sees mounted, lower ones of the same place first. Raises `OSError`."""
+    return tuple(_mounts(_MOUNTINFO.read_bytes()))
+
+
+def mounts_to_come(fstab: Path) -> frozenset[Path]:
+    """The mount points in an fstab; none where there is none."""
+    try:
+        lines = fstab.read_bytes().splitlines()
+    except OSError:
+        return frozenset()
+    entries = (line.split() for line in lines if not line.lstrip().startswith(b"#"))
+    return frozenset(_path(entry[1]) for entry in entries if len(entry) > 1 and entry[1].startswith(b"/"))
+
+
+def _mounts(table: bytes) -> Iterator[Mount]:
+    for line in table.splitlines():
+        before, _, after = line.partition(b" - ")
+        fields, rest = before.split(b" "), after.split(b" ")
+        if len(fields) > 5 and len(rest) > 2:  # noqa: PLR2004  `proc_pid_mountinfo(5)`: point 5th, options 6th, then after the dash
+            read_only = b"ro" in (*fields[5].split(b","), *rest[2].split(b","))
+            yield Mount(_path(fields[4]), read_only)
+
+
+def _path(field: bytes) -> Path:
+    return Path(os.fsdecode(_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), field)))
