@@ -330,3 +330,10 @@ def animated(form: str) -> bytes:
     """Two pictures one after the other, for GIF, PNG, WebP and AVIF."""
     images = [Image.fromarray(small()), Image.fromarray(255 - small())]
     return saved(images[0], form, save_all=True, append_images=images[1:], duration=100)
+
+
+def flat_png(width: int, height: int) -> bytes:
+    """A picture of one colour, that shows nobody."""
+    stream = io.BytesIO()
+    Image.new("RGB", (width, height), "teal").save(stream, "PNG")
+    return stream.getvalue()

@@ -31,6 +31,7 @@ from blurd.core.recognition import Place, Side
 from blurd.doctor.command import add_doctor_command
 from blurd.errors import EXIT_CODES, EXIT_OTHER, EXIT_PARTLY, REASONS, BlurdError, EquipmentError, Reason
 from blurd.events import Part, ProcessFailed
+from blurd.queue_commands import add_queue_commands, settings_of_queue
 from blurd.records import Category, MaskStyle
 from blurd.records import Progress as FileProgress
 from blurd.run import run
@@ -140,6 +141,7 @@ def build_parser() -> argparse.ArgumentParser:
     command = commands.add_parser("check-config", help="check the settings and list every error")
     command.set_defaults(command=_check_config)
 
+    add_queue_commands(commands)
     command = commands.add_parser(
         "accept-folder",
         help="say that another inbound or outbound folder in the known one's place is right (a new disk)",
@@ -371,10 +373,8 @@ def _place(place: Place) -> str:
 
 
 def _status(options: argparse.Namespace) -> int:
-    settings = _settings(options)
-    if not settings.queue_path.exists():
-        raise EquipmentError(Reason.STATE_UNUSABLE, "read status", "blurd has not run here yet.")
-    store = SqliteJobStore(settings.queue_path)
+    settings = settings_of_queue(options.config)
+    store = SqliteJobStore(settings.queue_path, read_only=True)
     try:
         overview = store.overview()
     finally:

@@ -30,6 +30,8 @@ from blurd.errors import EquipmentError, Reason
 from blurd.records import Category, FolderName, MaskShape, MaskStyle
 
 DEFAULT_PATH = Path("/etc/blurd/blurd.toml")
+LEAST_MEMORY_MEBIBYTES = 512
+"""The models alone take half of it; a photo of 24 megapixels takes some 900."""
 
 _ENUM_MEMBER = re.compile(r"<[\w.]+: ('[^']*')>")
 _RESOLVE_PATIENCE_S = 2.0
@@ -88,6 +90,15 @@ class WorkSettings(_Table):
     retry_first_s: Seconds = 10.0
     retry_longest_s: Seconds = 3600.0
     jobs_per_process: Annotated[int, Field(ge=1)] = 500
+    no_progress_s: Annotated[float, Field(ge=1.0, le=86_400.0)] = 600.0
+    memory_mebibytes: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("memory_mebibytes")
+    @classmethod
+    def _room_for_the_models(cls, value: int) -> int:
+        if 0 < value < LEAST_MEMORY_MEBIBYTES:
+            raise ValueError(f"write at least {LEAST_MEMORY_MEBIBYTES}, or 0 for a share of the machine's memory")
+        return value
 
 
 class LimitSettings(_Table):
@@ -233,6 +244,8 @@ class FolderSettings(Policy):
     def _absolute(cls, value: Path) -> Path:
         if not value.is_absolute():
             raise ValueError("write an absolute path, beginning with /")
+        if "\0" in str(value):
+            raise ValueError("no path holds a zero byte")
         return value
 
     @property
@@ -325,6 +338,8 @@ def load_settings(path: Path) -> Settings:
         raise _invalid([f"{path}: is not UTF-8 text"]) from None
     except tomllib.TOMLDecodeError as error:
         raise _invalid([f"{path}: is not valid TOML: {error}"]) from None
+    except (ValueError, RecursionError):  # the library's own limits: digits of a number, depth
+        raise _invalid([f"{path}: is not valid TOML: a number is too long, or values are nested too deep"]) from None
     return check_settings(document)
 
 

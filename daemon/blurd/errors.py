@@ -85,7 +85,11 @@ class Reason(StrEnum):
     SETTINGS_INVALID = "settings_invalid"
     STATE_LOCKED = "state_locked"
     STATE_UNUSABLE = "state_unusable"
+    STATE_FULL = "state_full"
+    QUEUE_DAMAGED = "queue_damaged"
     SCHEMA_NEWER = "schema_newer"
+    NO_SUCH_JOB = "no_such_job"
+    JOB_NOT_SUITABLE = "job_not_suitable"
     UNITS_UNUSABLE = "units_unusable"
     INTERNAL_ERROR = "internal_error"
 
@@ -281,6 +285,16 @@ REASONS: MappingProxyType[Reason, ReasonText] = MappingProxyType(
         Reason.STATE_UNUSABLE: ReasonText(
             _STOP, "The state directory or the queue in it can't be used.", "Check the disk and its permissions."
         ),
+        Reason.STATE_FULL: ReasonText(
+            _PAUSE, "The disk of the state directory has no room.", "Make room; blurd resumes by itself."
+        ),
+        Reason.QUEUE_DAMAGED: ReasonText(
+            _PAUSE,
+            "The queue's database is damaged.",
+            "blurd watch sets it aside and rebuilds it by itself; check the disk.",
+        ),
+        Reason.NO_SUCH_JOB: ReasonText(_STOP, "There is no such job.", "See: blurd reconcile --names"),
+        Reason.JOB_NOT_SUITABLE: ReasonText(_STOP, "The job's state does not allow that.", "See: blurd status"),
         Reason.SCHEMA_NEWER: ReasonText(
             _STOP, "The queue was written by a newer version of blurd.", "Install that version again, or a newer one."
         ),
@@ -343,11 +357,15 @@ EXIT_CODES: MappingProxyType[Reason, int] = MappingProxyType(
         Reason.STATE_LOCKED: 15,
         Reason.STATE_UNUSABLE: 16,
         Reason.SCHEMA_NEWER: 17,
+        Reason.QUEUE_DAMAGED: 19,
         Reason.INBOUND_MISSING: 20,
         Reason.OUTBOUND_MISSING: 21,
         Reason.OUTBOUND_FULL: 22,
         Reason.OUTBOUND_READ_ONLY: 23,
         Reason.OUTBOUND_NO_LINKS: 24,
+        Reason.STATE_FULL: 25,
+        Reason.NO_SUCH_JOB: 26,
+        Reason.JOB_NOT_SUITABLE: 27,
         Reason.UNITS_UNUSABLE: 28,
     }
 )

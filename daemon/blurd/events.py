@@ -1,84 +1,19 @@
 """The closed list of events: the only way to log.
 
 Invariants
-* A field is a number, a truth value, a member of an enumeration or a `FolderName`; nothing else passes `Event`'s check,
-  so no file name, no text from a file and no text from a library can reach a log line.
+* A field holds no text: see `event.py`.
 * An event's name and message id never change once released; `EVENTS` lists all of them.
 """
 
-import enum
-import uuid
-from dataclasses import dataclass, fields
-from enum import StrEnum
-from typing import ClassVar
+from dataclasses import dataclass
 
 from blurd.errors import Reason
+from blurd.event import Device as Device
+from blurd.event import Event as Event
+from blurd.event import Hints as Hints
+from blurd.event import Level as Level
+from blurd.event import Part as Part
 from blurd.records import FolderName, MediaKind, ViewFault
-
-_NAMESPACE = uuid.UUID("3f0d5b0e-7f0a-4d3f-9d5e-0c8f3a5f6b11")
-
-
-class Level(StrEnum):
-    """Severity, in journald's terms."""
-
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class Part(StrEnum):
-    """Which process speaks."""
-
-    WATCH = "watch"
-    WORK = "work"
-    RUN = "run"
-
-
-class Device(StrEnum):
-    """What inference runs on."""
-
-    CPU = "CPU"
-    GPU = "GPU"
-
-
-class Hints(StrEnum):
-    """How a folder learns of new files: by notification, or by the periodic scan alone."""
-
-    NOTIFIED = "notified"
-    RESCAN_ONLY = "rescan_only"
-
-
-FieldValue = bool | int | float | enum.Enum | FolderName | None
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One thing that happened. Subclasses name it and list its typed fields."""
-
-    name: ClassVar[str]
-    level: ClassVar[Level] = Level.INFO
-
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if value is not None and not isinstance(value, bool | int | float | enum.Enum | FolderName):
-                raise TypeError("an event's field is a number, a truth value, an enumeration member or a folder name")
-
-    @classmethod
-    def message_id(cls) -> str:
-        """The event's journal MESSAGE_ID: 32 hexadecimal digits, fixed by its name."""
-        return uuid.uuid5(_NAMESPACE, cls.name).hex
-
-    def values(self) -> dict[str, str | int | float | bool]:
-        """The fields that are set, enumerations by their value."""
-        found: dict[str, str | int | float | bool] = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, enum.Enum):
-                found[item.name] = str(value.value)
-            elif value is not None:
-                found[item.name] = value
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +251,55 @@ class JobRecovered(Event):
     level = Level.WARNING
     job: int
     folder: FolderName
+    reason: Reason = Reason.WORKER_DIED
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecognised(Event):
+    """A receipt says that this file was published before the queue was rebuilt: it is not published again."""
+
+    name = "job_recognised"
+    job: int
+    folder: FolderName
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStuck(Event):
+    """A worker showed no progress for too long; it was ended."""
+
+    name = "worker_stuck"
+    level = Level.WARNING
+    job: int
+    folder: FolderName
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateTrouble(Event):
+    """The queue can't be read or written now; the process waits until it can."""
+
+    name = "state_trouble"
+    level = Level.ERROR
+    part: Part
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class StateUsable(Event):
+    """The queue can be used again."""
+
+    name = "state_usable"
+    part: Part
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSetAside(Event):
+    """The queue's database was damaged; it is kept under this number, and a new one was begun from the receipts."""
+
+    name = "queue_set_aside"
+    level = Level.ERROR
+    number: int
+    receipts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,6 +373,11 @@ EVENTS: tuple[type[Event], ...] = (
     JobReturned,
     JobVanished,
     JobRecovered,
+    JobRecognised,
+    WorkerStuck,
+    StateTrouble,
+    StateUsable,
+    QueueSetAside,
     StagingCleaned,
     ModelCacheDropped,
     SandboxOutdated,

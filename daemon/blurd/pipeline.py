@@ -17,7 +17,6 @@ from blurd.adapters.files import sha256_of, size_of
 from blurd.adapters.trouble import writing
 from blurd.core.timeline import MaskRules, repair, spread_leaks
 from blurd.core.zones import Canvas, Zones, is_clear, with_zones, without_clear
-from blurd.errors import EquipmentError, Reason
 from blurd.ports import Detector, MediaCodec, MediaSource
 from blurd.records import Detection, MediaFacts, MediaKind, Progress, RgbPicture, Verdict
 from blurd.stages.analyse import analyse
@@ -42,7 +41,6 @@ class Treatment:
     verdict: Verdict
     size: int
     sha256: str
-    source_sha256: str
     source_size: int
     stage_seconds: Mapping[str, float]
     model_hash: str
@@ -84,7 +82,7 @@ def treat(
     def progress(share: float) -> None:
         report(_progress(share, frames, watch.elapsed_s))
 
-    source_sha256, source_size = _source_identity(source_file)
+    source_size = size_of(source_file)
     with watch.stage("analyse"):
         source = codec.open(source_file)
         frames = source.facts.frames
@@ -121,7 +119,6 @@ def treat(
                 verdict=Verdict(renders, timeline.mask_count - planned),
                 size=size,
                 sha256=sha256,
-                source_sha256=source_sha256,
                 source_size=source_size,
                 stage_seconds=watch.seconds,
                 model_hash=detector.model_hash,
@@ -130,14 +127,6 @@ def treat(
             leaks = spread_leaks(leaks, observations, REPAIR_REACH_S)
         timeline = repair(timeline, leaks, max(0, renders - MAX_REPAIRS))
     raise AssertionError("a picture that is masked all over shows nothing")
-
-
-def _source_identity(source_file: BinaryIO) -> tuple[str, int]:
-    """SHA-256 and size of the source. Raises `EquipmentError(READ_ERROR)` where its disk does not give it."""
-    try:
-        return sha256_of(source_file), size_of(source_file)
-    except OSError as error:
-        raise EquipmentError(Reason.READ_ERROR, "read the source") from error
 
 
 def _canvas(source: MediaSource[Any]) -> Canvas:
@@ -151,8 +140,8 @@ def _canvas(source: MediaSource[Any]) -> Canvas:
 def _progress(share: float, frames: int, elapsed_s: float) -> Progress:
     """What is left, if the work goes on as fast as it went so far."""
     if share <= 0 or elapsed_s <= 0:
-        return Progress(share)
-    return Progress(share, round(frames * share / elapsed_s, 2), round(elapsed_s * (1 - share) / share, 1))
+        return Progress(share, frames=frames)
+    return Progress(share, round(frames * share / elapsed_s, 2), round(elapsed_s * (1 - share) / share, 1), frames)
 
 
 def _part(progress: Callable[[float], None], start: float, end: float) -> Callable[[float], None]:

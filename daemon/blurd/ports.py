@@ -159,11 +159,13 @@ class JobStore(Protocol):
         worker: WorkerIdentity,
         folders: Sequence[FolderName],
         now_s: float,
+        limit_s: float | None = None,
         largest: Mapping[FolderName, int] = ...,
     ) -> Job | None:
         """Take the oldest job that is due from these folders, counting the attempt.
 
-        `largest` is the size in bytes of the largest source that a folder has room for; no limit where it names none.
+        With a limit, progress is due when `patience_s` is over. `largest` is the size in bytes of the largest source
+        that a folder has room for; no limit where it names none.
         """
 
     def largest_queued(self, folder: FolderName) -> int:
@@ -172,8 +174,8 @@ class JobStore(Protocol):
     def held_back(self, folder: FolderName) -> Reason | None:
         """Why a queued job of the folder was given back by a worker, where one was."""
 
-    def beat(self, job: JobId, worker: WorkerIdentity, progress: Progress) -> bool:
-        """Note progress; False where the job was taken away."""
+    def beat(self, job: JobId, worker: WorkerIdentity, progress: Progress, due_s: float = 0.0) -> bool:
+        """Note progress, and when the next is due; False where the job was taken away."""
 
     def stage(self, job: JobId, worker: WorkerIdentity, staged: StagedCopy) -> bool:
         """Claimed -> staged."""
@@ -192,6 +194,18 @@ class JobStore(Protocol):
     def staged_jobs(self, folder: FolderName, limit: int) -> tuple[Job, ...]:
         """Staged jobs, oldest first."""
 
+    def published_before(self, job: Job, source_id: str, regions_sha256: str | None) -> StagedCopy | None:
+        """What a receipt from before the queue was begun anew says of this very file's copy; None where none does."""
+
+    def versions_before(self, job: Job, source_id: str) -> tuple[tuple[JobId, StagedCopy], ...]:
+        """All that receipts from before say of this file's copies, under whatever regions, with their jobs' numbers."""
+
+    def remember(self, job: Job, earlier: JobId, copy: StagedCopy, published: str) -> None:
+        """Give the copy that an earlier version of the job's file has in outbound its job back."""
+
+    def recognise(self, job: JobId, worker: WorkerIdentity, copy: StagedCopy, published: str | None) -> bool:
+        """Claimed -> published, for a copy from before; `published` is its name, None where it was taken away."""
+
     def intend(self, job: JobId, published: str) -> None:
         """Write down the name below outbound that a staged job is about to be linked to."""
 
@@ -203,6 +217,9 @@ class JobStore(Protocol):
 
     def is_name_taken_over(self, job: Job) -> bool:
         """True where a later job's copy has the name that this job's copy had: this one's is gone already."""
+
+    def is_name_owned(self, job: Job, name: str) -> bool:
+        """True where another job's copy has, or had, this name below outbound."""
 
     def withdraw(self, job: JobId) -> None:
         """Published -> withdrawn; one that was superseded between link and receipt only forgets its copy."""

@@ -252,7 +252,8 @@ class StagedCopy:
     """A verified output in the staging folder, ready to be linked into place.
 
     `name` is the staged file's own name (never derived from the source's); `target` the path below outbound that the
-    copy is meant for, before any suffix that avoids a collision.
+    copy is meant for, before any suffix that avoids a collision. `source_id` is the SHA-256 of the source's content
+    followed by its path: who has the file can tell that it is the one, who has not can't guess its name.
     """
 
     name: str
@@ -266,6 +267,7 @@ class StagedCopy:
     settings_hash: str
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     regions_sha256: str | None = None
+    source_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,10 +302,15 @@ class WorkerIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claimed job, and the worker that claimed it."""
+    """A claimed job, the worker that claimed it, and when its next sign of progress is due on the boot's clock.
+
+    `due_s` is 0 where none is asked for. `paused` says that the job's folder can't be served now.
+    """
 
     job: Job
     worker: WorkerIdentity
+    due_s: float = 0.0
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,11 +361,12 @@ class ProcessCondition:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the work on a file is: `share` is 0..1; frames a second and seconds left are estimates from it."""
+    """How far the work on a file of so many frames is: `share` is 0..1; speed and time left are estimates from it."""
 
     share: float
     frames_per_s: float = 0.0
     left_s: float = 0.0
+    frames: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,6 +379,15 @@ class RunningJob:
 
 
 @dataclass(frozen=True, slots=True)
+class Rebuild:
+    """That the queue was begun anew: when, under which number the damaged file is kept, and how many receipts told."""
+
+    at: str
+    kept: int
+    receipts: int
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """The state of the whole appliance, as the status shows it."""
 
@@ -379,3 +396,4 @@ class Overview:
     folders: tuple[FolderCondition, ...]
     processes: tuple[ProcessCondition, ...]
     running: tuple[RunningJob, ...]
+    rebuilds: tuple[Rebuild, ...] = ()

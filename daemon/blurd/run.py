@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from blurd.adapters.log import EventLog
+from blurd.adapters.stop_event import StopEvent
 from blurd.config import Settings
 from blurd.errors import FATAL_EXIT_CODES
 from blurd.events import Part, ProcessStarted, ProcessStopped, WorkerEnded
@@ -61,7 +62,7 @@ class _Child:
 
 def run(settings: Settings, config: Path, log: EventLog) -> int:
     """Run everything until asked to stop. Returns the exit code."""
-    stop = threading.Event()
+    stop = StopEvent()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
         stop.set()

@@ -1,6 +1,6 @@
 """`blurd status`: what the appliance is doing, for a person (80 columns) or a script (JSON). Reads the queue only."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from blurd.adapters.host import is_alive
+from blurd.adapters.queue_file import is_full
 from blurd.config import Settings
 from blurd.errors import REASONS, Reason
 from blurd.events import Part
@@ -40,6 +41,10 @@ def as_json(settings: Settings, overview: Overview) -> dict[str, Any]:
             for process in overview.processes
         ],
         "running": [{"job": job.job, "folder": job.folder, **_progress(job.progress)} for job in overview.running],
+        "state_full": is_full(settings.state.directory),
+        "rebuilds": [
+            {"at": rebuild.at, "kept_as": rebuild.kept, "receipts": rebuild.receipts} for rebuild in overview.rebuilds
+        ],
         "folders": {folder.name: _folder(overview, folder.key) for folder in settings.folder},
     }
 
@@ -65,12 +70,13 @@ def _folder(overview: Overview, name: FolderName) -> dict[str, Any]:
 def is_healthy(settings: Settings, overview: Overview) -> bool:
     """True where watcher and a worker run, undegraded, no folder is paused or can't be read in part, and no job failed.
 
-    A rejected file is a verdict, not a fault of the appliance.
+    The queue's disk must have room, too. A rejected file is a verdict, not a fault of the appliance.
     """
     running = {process.part for process in overview.processes if is_alive(process.worker)}
     names = {folder.key for folder in settings.folder}
     return (
         {str(Part.WATCH), str(Part.WORK)} <= running
+        and not is_full(settings.state.directory)
         and not any(process.degraded for process in overview.processes if is_alive(process.worker))
         and not any(item.paused or item.unreadable for item in overview.folders if item.folder in names)
         and not any(overview.counts.get(name, {}).get(JobState.FAILED) for name in names)
@@ -91,7 +97,7 @@ def _page(status: Mapping[str, Any]) -> RenderableType:
     table.add_column("folder")
     for title in ("settling", *(title for title, _ in _COLUMNS)):
         table.add_column(title, justify="right")
-    notes: list[str] = []
+    notes = list(_state_notes(status))
     for name, folder in status["folders"].items():
         table.add_row(name, str(folder["settling"]), *(str(folder[title]) for title, _ in _COLUMNS))
         notes.extend(_notes(name, folder))
@@ -109,6 +115,15 @@ def _page(status: Mapping[str, Any]) -> RenderableType:
         for item in status["running"]
     ]
     return Group(Text(first), *(Text(job) for job in jobs), table, *(Text(note) for note in notes))
+
+
+def _state_notes(status: Mapping[str, Any]) -> Iterator[str]:
+    if status["state_full"]:
+        text = REASONS[Reason.STATE_FULL]
+        yield f"state: {text.meaning} {text.remedy}"
+    for rebuild in status["rebuilds"]:
+        kept = f"; the damaged one is kept as queue.sqlite.damaged-{rebuild['kept_as']}" if rebuild["kept_as"] else ""
+        yield f"state: the queue was begun anew at {rebuild['at']} from {rebuild['receipts']} receipts{kept}."
 
 
 def _notes(name: str, folder: Mapping[str, Any]) -> list[str]:

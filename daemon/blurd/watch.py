@@ -11,7 +11,9 @@ Invariants
 * A folder that does not come round within `ANSWER_WITHIN_S` is shown as not answering until it does.
 * systemd's watchdog is fed by the supervisor, and only while every keeper comes round. One that a file system keeps
   waiting is excused: to end the process would not bring the share back, and would stop the other folders.
-* One watcher a state directory: a second one ends with STATE_LOCKED.
+* One watcher a state directory: a second one ends with STATE_LOCKED. It alone mends the queue: at the start, and
+  whenever somebody met damage, everything is let go, the queue set aside and begun anew (`stages/rebuild.py`).
+* A queue that can't be written now (full disk) is waited for.
 """
 
 import fcntl
@@ -25,17 +27,19 @@ from types import FrameType
 
 from blurd import __version__
 from blurd.adapters import notify
+from blurd.adapters.files import stamp_of
 from blurd.adapters.folders import InboundFolder, OutboundFolder
-from blurd.adapters.host import boot_clock_s, boot_id, is_alive, is_held_by_kernel, this_process
+from blurd.adapters.host import is_held_by_kernel
 from blurd.adapters.known_folders import KnownFolders
 from blurd.adapters.ledger import Ledger
 from blurd.adapters.log import EventLog
+from blurd.adapters.queue_file import is_damage_noted
 from blurd.adapters.sharing import sharing
+from blurd.adapters.stop_event import StopEvent
 from blurd.adapters.store import SqliteJobStore
 from blurd.adapters.watcher import FolderWatcher
 from blurd.config import FolderSettings, Settings
 from blurd.core.naming import parse_staged_name
-from blurd.core.retry import RetryRule, after_return, outcome
 from blurd.core.settling import SettleRule
 from blurd.core.space import largest_source_bytes
 from blurd.errors import REASONS, Disposition, EquipmentError, Reason
@@ -44,19 +48,19 @@ from blurd.events import (
     FolderResumed,
     FolderWatched,
     Hints,
-    JobFailed,
-    JobRecovered,
-    JobReturned,
     Part,
     PlacesUnreadable,
     ProcessStarted,
     ProcessStopped,
     StagingCleaned,
 )
-from blurd.records import FolderCondition, JobState, ProcessCondition
+from blurd.overseer import Overseer
+from blurd.records import FolderCondition, RunningJob
 from blurd.stages.enqueue import enqueue
 from blurd.stages.publish import publish
-from blurd.stages.settle import Settler
+from blurd.stages.rebuild import rebuild_if_needed
+from blurd.stages.settle import Settler, walk
+from blurd.stages.wait import StopRequested, patiently
 
 PUBLISH_EVERY_S = 0.5
 RECOVER_EVERY_S = 2.0
@@ -152,6 +156,7 @@ class FolderKeeper(threading.Thread):
             self._beat()
             with self._guard.open_inbound() as inbound, self._guard.open_outbound(people) as outbound:
                 self.has_looked.set()
+                self._list_present(store, inbound)
                 self._keep_watcher()
                 self._take_in(store, settler, inbound, outbound)
                 short = self._publish(store, inbound, outbound) or self._shortage(store, outbound)
@@ -159,6 +164,12 @@ class FolderKeeper(threading.Thread):
             self._unreadable = settler.unreadable
             self._tell(store, short)
             self._sleep(settler)
+
+    def _list_present(self, store: SqliteJobStore, inbound: InboundFolder) -> None:
+        """After the queue was begun anew: note what was there before, which a receipt may tell of."""
+        if store.is_unlisted(self._folder.key):
+            files = walk(inbound, self._settings.watch.temporary_names)
+            store.list_present(self._folder.key, [(path, stamp_of(status)) for path, status in files])
 
     def _take_in(
         self, store: SqliteJobStore, settler: Settler, inbound: InboundFolder, outbound: OutboundFolder
@@ -179,6 +190,8 @@ class FolderKeeper(threading.Thread):
         """Publish what is staged; why a copy has to wait, where its source can't be looked at once more."""
         waits = None
         for job in store.staged_jobs(self._folder.key, PUBLISH_SLICE):
+            if self._stopping.is_set():
+                break
             self._beat()
             receipt = {"version": __version__, "mask_style": str(self._folder.mask.style)}
             try:
@@ -289,25 +302,6 @@ class FolderKeeper(threading.Thread):
                 self._noted = condition
 
 
-def recover(store: SqliteJobStore, rule: RetryRule, log: EventLog) -> None:
-    """Take back every claimed job whose worker is gone (`core/lifecycle.py`, recovery of claimed)."""
-    for claim in store.claims():
-        job, worker = claim.job, claim.worker
-        if is_alive(worker):
-            continue
-        rebooted = worker.boot_id != boot_id()
-        if rebooted and after_return(job.attempts, job.returns, rule).state is JobState.QUEUED:
-            if store.give_back(job.id, worker, None):
-                log.emit(JobReturned(job.id, job.folder))
-            continue
-        after = outcome(Disposition.RETRY, job.attempts, rule, 0.5)
-        if store.finish(job.id, worker, after.state, Reason.WORKER_DIED, boot_clock_s() + after.delay_s):
-            if after.state is JobState.FAILED:
-                log.emit(JobFailed(job.id, job.folder, Reason.WORKER_DIED, job.attempts))
-            else:
-                log.emit(JobRecovered(job.id, job.folder))
-
-
 @contextmanager
 def state_lock(settings: Settings) -> Iterator[None]:
     """Hold the state directory. Raises STATE_LOCKED where another watcher has it, STATE_UNUSABLE where it can't be."""
@@ -328,7 +322,7 @@ def state_lock(settings: Settings) -> Iterator[None]:
 
 def watch(settings: Settings, log: EventLog) -> None:
     """Watch all folders until asked to stop."""
-    stop = threading.Event()
+    stop = StopEvent()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
         stop.set()
@@ -338,38 +332,47 @@ def watch(settings: Settings, log: EventLog) -> None:
     signal.signal(signal.SIGINT, ask)
     signal.signal(signal.SIGIO, signal.SIG_IGN)  # see `files.writer_gone`
     with state_lock(settings):
-        store = SqliteJobStore(settings.queue_path)
-        try:
-            _supervise(settings, store, log, stop)
-        finally:
-            store.close()
+        log.emit(ProcessStarted(Part.WATCH, os.getpid(), len(settings.folder)))
+        while not stop.is_set():
+            try:
+                store = patiently(lambda: _sound_queue(settings, log), stop, Part.WATCH, log.emit)
+            except StopRequested:
+                break
+            try:
+                _supervise(settings, store, log, stop)
+            finally:
+                store.close()
+        log.emit(ProcessStopped(Part.WATCH, os.getpid()))
+
+
+def _sound_queue(settings: Settings, log: EventLog) -> SqliteJobStore:
+    """The queue, begun anew where it had to be."""
+    path, folders = settings.queue_path, [folder.key for folder in settings.folder]
+    told = rebuild_if_needed(path, Ledger(settings.receipts_path), folders)
+    if told is not None:
+        log.emit(told)
+    return SqliteJobStore(path)
 
 
 def _supervise(settings: Settings, store: SqliteJobStore, log: EventLog, stop: threading.Event) -> None:
-    work = settings.work
-    rule = RetryRule(work.max_attempts, work.retry_first_s, work.retry_longest_s)
-    condition = ProcessCondition(str(Part.WATCH), this_process())
-    recover(store, rule, log)
-    store.note_process(condition)
+    """Serve all folders until asked to stop, or until the queue is found damaged."""
     keepers = [FolderKeeper(settings, folder, log) for folder in settings.folder]
+    overseer = Overseer(settings, store, log)
+    overseer.look()
     for keeper in keepers:
         keeper.start()
     _await_first_look(keepers)
     notify.ready()
-    log.emit(ProcessStarted(Part.WATCH, os.getpid(), len(keepers)))
-    while not stop.wait(RECOVER_EVERY_S):
-        recover(store, rule, log)
-        for keeper in keepers:
-            keeper.look_after(store)
+    while not stop.wait(RECOVER_EVERY_S) and not is_damage_noted(settings.queue_path):
+        overseer.look(keeper.look_after for keeper in keepers)
         if not any(keeper.is_stuck() for keeper in keepers):
-            notify.alive(_status(keepers, store))
+            notify.alive(_status(keepers, overseer.workload()))
     for keeper in keepers:
         keeper.ask_to_stop()
     deadline_s = time.monotonic() + STOP_S
     for keeper in keepers:
         keeper.join(max(0.0, deadline_s - time.monotonic()))
-    store.forget_process(condition)
-    log.emit(ProcessStopped(Part.WATCH, os.getpid()))
+    overseer.leave()
 
 
 def _await_first_look(keepers: Sequence[FolderKeeper]) -> None:
@@ -382,9 +385,9 @@ def _await_first_look(keepers: Sequence[FolderKeeper]) -> None:
         keeper.has_looked.wait(max(0.0, deadline_s - time.monotonic()))
 
 
-def _status(keepers: Sequence[FolderKeeper], store: SqliteJobStore) -> str:
+def _status(keepers: Sequence[FolderKeeper], workload: tuple[int, Sequence[RunningJob]]) -> str:
     """The line that `systemctl status` shows."""
-    waiting, running = store.workload()
+    waiting, running = workload
     paused = sum(keeper.paused for keeper in keepers)
     parts = [f"{len(keepers)} folders", *([f"{paused} paused"] if paused else []), f"{waiting} waiting"]
     return ", ".join((*parts, *(f"job {job.job} at {job.progress.share:.0%}" for job in running)))

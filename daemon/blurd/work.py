@@ -3,8 +3,13 @@
 Invariants
 * The attempt is counted, durably, by the claim; whatever happens then, the job is found again.
 * A folder that is missing, strange, full or not answering is not claimed from, and a file whose copy may not fit is
-  left for later; no attempt is spent on either, and no other folder waits for it.
-* On SIGTERM or SIGINT the running job is given back and its staged file removed.
+  left for later (`open_folders`); no attempt is spent on either.
+* On SIGTERM or SIGINT the running job is given back and its staged file removed; where the work can't be left within
+  `STOP_S` (a library holds the main thread), from another thread.
+* Each sign of progress says when the next is due; `watch` ends a worker that is late.
+* The process bounds its own memory, so that a file that asks for too much ends its own job, not the machine.
+* A queue that can't be written now (full disk) is waited for; one that was set aside ends the process, which is started
+  again on the new one.
 * The process ends by itself after `work.jobs_per_process` jobs, so that no leak of a codec grows for ever.
 * Sandboxed, it claims nothing while it could write where it must not: it ends, and is started with a fresh view.
 
@@ -13,30 +18,27 @@ DIAGNOSTICS: ends with the exit code of the reason where no work is possible (mo
 
 import os
 import random
-import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from types import FrameType
-from typing import BinaryIO
+from typing import TypeVar
 
 from blurd.adapters import notify
-from blurd.adapters.files import stamp_of
+from blurd.adapters.files import source_hashes, stamp_of
 from blurd.adapters.folders import OutboundFolder
-from blurd.adapters.host import boot_clock_s, this_process
+from blurd.adapters.host import boot_clock_s, limit_memory, machine_mebibytes, this_process
 from blurd.adapters.inference import OpenVinoDetector
-from blurd.adapters.known_folders import KnownFolders
 from blurd.adapters.log import EventLog
-from blurd.adapters.media import kind_of
 from blurd.adapters.probe import ANSWER_PATIENCE_S, FolderProbe
 from blurd.adapters.regions import read_regions
-from blurd.adapters.sandbox import FolderView, ViewOutdated, staging_view
+from blurd.adapters.sandbox import FolderView, ViewOutdated
+from blurd.adapters.stopper import Stopper
 from blurd.adapters.store import SqliteJobStore
 from blurd.config import FolderSettings, Settings
 from blurd.core.naming import copy_path, staged_name
-from blurd.core.retry import RetryRule, after_return, outcome
-from blurd.core.space import expected_bytes, largest_source_bytes
+from blurd.core.retry import RetryRule, after_return, outcome, patience_s
 from blurd.equipment import Detectors, build_codec, fixed_zones, mask_rules, wanted_categories
 from blurd.errors import BlurdError, Disposition, EquipmentError, InputError, Reason
 from blurd.events import (
@@ -46,6 +48,7 @@ from blurd.events import (
     JobClaimed,
     JobDeferred,
     JobFailed,
+    JobRecognised,
     JobRejected,
     JobReturned,
     JobStaged,
@@ -54,40 +57,35 @@ from blurd.events import (
     ProcessStarted,
     ProcessStopped,
     SandboxOutdated,
+    StateTrouble,
 )
+from blurd.open_folders import OpenFolders, need_room
 from blurd.pipeline import Report, Treatment, treat
 from blurd.records import FolderName, Job, JobState, MediaKind, ProcessCondition, Progress, StagedCopy
+from blurd.stages.wait import StopRequested, open_queue, patiently
 
 IDLE_S = 0.25
 BEAT_S = 1.0
-FOLDER_PAUSE_S = 2.0
-LONGEST_PAUSE_S = 60.0
-TOO_LARGE_PAUSE_S = 10.0
-MORE_ROOM_BYTES = 1 << 20
-SLOWEST_BYTES_PER_S = 2 << 20
-"""What goes over a whole file without showing progress, such as hashing it, is at least this fast."""
-STOP_S = 30.0
-"""How long systemd is asked to wait for the end of a step that hears no stop."""
+STOP_S = 10.0
+"""How long the main thread may take to leave the running job once it was asked to stop."""
+STOP_IN_ALL_S = 3 * STOP_S
+"""How long systemd is asked to wait for the end."""
+MEMORY_SHARE = 0.8
+"""What the workers may use of the machine's memory together, where the settings name no limit."""
 
-Views = Mapping[FolderName, FolderView]
-"""What a sandboxed worker sees of each folder; empty for one without a sandbox."""
+T = TypeVar("T")
 
 
-class StopRequested(Exception):  # noqa: N818  not an error: somebody asked
-    """The process was asked to end."""
+class Recognised(Exception):  # noqa: N818  not an error: there is nothing to do
+    """A receipt says that the file was published before the queue was begun anew."""
+
+    def __init__(self, copy: StagedCopy, published: str | None) -> None:
+        super().__init__(copy, published)
+        self.copy, self.published = copy, published
 
 
 class JobTaken(Exception):  # noqa: N818  not an error: the file was replaced, the job is no longer ours
     """The job was superseded while it ran."""
-
-
-@dataclass(frozen=True, slots=True)
-class _TooLarge:
-    """A source that did not fit: its size, the room there was, and until when its like are left alone."""
-
-    size: int
-    room: int
-    until_s: float
 
 
 @dataclass
@@ -99,7 +97,8 @@ class Worker:
     detectors: Detectors
     log: EventLog
     stop: threading.Event
-    views: Views
+    views: Mapping[FolderName, FolderView]
+    """What a sandboxed worker sees of each folder; empty for one without a sandbox."""
 
     def __post_init__(self) -> None:
         self._me = this_process()
@@ -107,62 +106,78 @@ class Worker:
         self._codecs = {folder.key: build_codec(self.settings.limits, folder) for folder in folders}
         self._rules = {folder.key: mask_rules(folder, self.detectors) for folder in folders}
         self._degraded_noted = False
-        self._paused_until: dict[FolderName, float] = {}
-        self._pauses: dict[FolderName, float] = {}
-        self._last_rooms: dict[FolderName, int] = {}
-        self._too_large: dict[FolderName, _TooLarge] = {}
-        self._guards = {folder.key: self._guard(folder) for folder in folders}
-        self._probes = {folder.key: FolderProbe(f"probe-{folder.name}", self._look(folder)) for folder in folders}
+        self._folders = OpenFolders(self.settings.state.directory, folders, self.views)
         work = self.settings.work
         self._retry = RetryRule(work.max_attempts, work.retry_first_s, work.retry_longest_s)
-
-    def _guard(self, folder: FolderSettings) -> KnownFolders:
-        state = self.settings.state.directory
-        staging = staging_view(folder.key) if folder.key in self.views else None
-        return KnownFolders(state, folder.key, folder.inbound, folder.outbound, adopts=False, staging=staging)
-
-    def _look(self, folder: FolderSettings) -> Callable[[], int]:
-        """How a probe's thread asks whether both folders are there and the right ones: room beyond the reserve."""
-        guard, view = self._guard(folder), self.views.get(folder.key)
-
-        def look() -> int:
-            if view is not None:
-                view.need_current()
-            with guard.open_inbound(), guard.open_outbound() as outbound:
-                return outbound.free_bytes() - folder.reserve_bytes
-
-        return look
+        self._current: Job | None = None
+        self._spent = False
 
     def run(self) -> None:
-        """Work until asked to stop, until the process has done its share, or until its view must be a fresh one."""
+        """Work until asked to stop, its share is done, the queue was set aside, or its view must be a fresh one."""
         try:
             self._work()
+        except StopRequested:
+            return
         except ViewOutdated as end:
             self.log.emit(SandboxOutdated(end.folder, end.fault))
+        except EquipmentError as error:
+            if error.reason is not Reason.QUEUE_DAMAGED:
+                raise
+            self.log.emit(StateTrouble(Part.WORK, error.reason))
 
     def _work(self) -> None:
-        self.store.note_process(self.condition())
+        self._patiently(lambda: self.store.note_process(self.condition()))
         self._note_device()
         done = 0
-        while not self.stop.is_set() and done < self.settings.work.jobs_per_process:
-            notify.alive(f"{done} jobs done, {self.store.workload()[0]} waiting")
-            job = self._claim()
+        while not self.stop.is_set() and done < self.settings.work.jobs_per_process and not self._spent:
+            notify.alive(f"{done} jobs done, {self._waiting()} waiting")
+            if not self.store.is_current():
+                return
+            self._current = job = self._patiently(self._claim)
             if job is None:
                 self.stop.wait(IDLE_S)
                 continue
             self.log.emit(JobClaimed(job.id, job.folder, job.attempts))
-            notify.wait_longer(job.stamp.size / SLOWEST_BYTES_PER_S)
+            notify.wait_longer(patience_s(0.0, job.stamp.size))
             self._do(job)
+            self._current = None
             notify.wait_longer(0.0)
             self._note_device()
             done += 1
+
+    def _claim(self) -> Job | None:
+        largest = self._folders.largest_sources()
+        limit_s = self.settings.work.no_progress_s
+        return self.store.claim(self._me, tuple(largest), boot_clock_s(), limit_s, largest)
+
+    def _waiting(self) -> int:
+        """How many jobs wait, for the line that `systemctl status` shows."""
+        return self._patiently(self.store.workload)[0]
+
+    def _patiently(self, act: Callable[[], T]) -> T:
+        """Use the queue; wait while its disk is full. Raises `StopRequested` when asked to stop meanwhile."""
+        return patiently(act, self.stop, Part.WORK, self.log.emit)
+
+    def leave(self) -> None:
+        """Give the running job back from another thread: the main one can't leave it. Nothing of it stays."""
+        job = self._current
+        if job is None:
+            return
+        store = SqliteJobStore(self.settings.queue_path)
+        try:
+            self._give_back(job, store=store)
+            store.forget_process(self.condition())
+        finally:
+            store.close()
+        with self._folders.guard(job.folder).open_outbound() as outbound:
+            outbound.remove_staged(staged_name(job.id, job.attempts))
 
     def _note_device(self) -> None:
         """Say once that the device is not the wanted one, at start or when it fails in mid-work."""
         if self._degraded and not self._degraded_noted:
             self._degraded_noted = True
             self.log.emit(DeviceDegraded(Device(self._photo_detector.device)))
-            self.store.note_process(self.condition())
+            self._patiently(lambda: self.store.note_process(self.condition()))
 
     def condition(self) -> ProcessCondition:
         """What the status shows of this process."""
@@ -176,43 +191,14 @@ class Worker:
     def _degraded(self) -> bool:
         return any(detector.degraded for detector in self.detectors.values())
 
-    def _rooms(self) -> dict[FolderName, int]:
-        """Room in the folders that can be served now; the others are left alone for a while, and hold up nobody."""
-        now_s = time.monotonic()
-        rooms: dict[FolderName, int] = {}
-        for name, probe in self._probes.items():
-            if self._paused_until.get(name, 0.0) > now_s:
-                continue
-            room = probe.room(ANSWER_PATIENCE_S)
-            if room is None or room < 0:
-                self._paused_until[name] = now_s + FOLDER_PAUSE_S
-            else:
-                rooms[name] = room
-        return rooms
-
-    def _claim(self) -> Job | None:
-        rooms = self._last_rooms = self._rooms()
-        largest = {name: self._largest_source(name, room) for name, room in rooms.items()}
-        return self.store.claim(self._me, tuple(rooms), boot_clock_s(), largest)
-
-    def _largest_source(self, name: FolderName, room: int) -> int:
-        """The largest source to claim: what may fit, and for a while less than one that turned out not to."""
-        largest = largest_source_bytes(room)
-        tried = self._too_large.get(name)
-        if tried is None or time.monotonic() > tried.until_s or room > tried.room + MORE_ROOM_BYTES:
-            return largest
-        return min(largest, tried.size - 1)
-
     def _do(self, job: Job) -> None:
         folder = self.settings.folder_named(job.folder)
         if folder is None:
             raise AssertionError("a job is only claimed from folders in the settings")
         try:
             staged, treatment = self._stage(job, folder)
-        except StopRequested:
-            self._give_back(job, None)
-        except JobTaken:
-            self.log.emit(JobVanished(job.id, job.folder, Reason.SOURCE_CHANGED))
+        except (StopRequested, JobTaken, Recognised) as end:
+            self._left(job, end)
         except BlurdError as error:
             self._failed(job, error.reason, error.disposition)
         except MemoryError:
@@ -221,12 +207,22 @@ class Worker:
             self.log.internal_error(error)
             self._failed(job, Reason.INTERNAL_ERROR, Disposition.RETRY)
         else:
-            self._pauses.pop(job.folder, None)
-            if self.store.stage(job.id, self._me, staged):
+            self._folders.got_through(job.folder)
+            if self._patiently(lambda: self.store.stage(job.id, self._me, staged)):
                 self.log.emit(_staged_event(job, treatment))
 
+    def _left(self, job: Job, end: Exception) -> None:
+        """What becomes of a job that was not treated to its end, for no fault."""
+        if isinstance(end, Recognised):
+            if self._patiently(lambda: self.store.recognise(job.id, self._me, end.copy, end.published)):
+                self.log.emit(JobRecognised(job.id, job.folder))
+        elif isinstance(end, JobTaken):
+            self.log.emit(JobVanished(job.id, job.folder, Reason.SOURCE_CHANGED))
+        else:
+            self._give_back(job)
+
     def _stage(self, job: Job, folder: FolderSettings) -> tuple[StagedCopy, Treatment]:
-        name, guard = staged_name(job.id, job.attempts), self._guards[job.folder]
+        name, guard = staged_name(job.id, job.attempts), self._folders.guard(job.folder)
         rules, beats = self._rules[job.folder], self._beats(job)
         with (
             guard.open_inbound() as inbound,
@@ -239,7 +235,9 @@ class Worker:
                 raise InputError(Reason.SOURCE_CHANGED, "open regions")  # the settings changed: the watcher holds it
             own = read_regions(inbound, job.path, job.regions, allow_hard_links=folder.hard_links)
             zones = fixed_zones(folder).with_regions(own.regions)
-            self._need_room(outbound, folder, job, source)
+            source_sha256, source_id = source_hashes(source, job.path)
+            self._look_back(job, outbound, source_id, own.sha256)
+            need_room(outbound, folder, job, source)
             with outbound.staged(name, folder.mode) as target:
                 treatment = treat(source, target, self._codecs[job.folder], self.detectors, rules, beats, zones)
         staged = StagedCopy(
@@ -247,22 +245,34 @@ class Worker:
             target=copy_path(job.path, treatment.facts.suffix),
             size=treatment.size,
             sha256=treatment.sha256,
-            source_sha256=treatment.source_sha256,
+            source_sha256=source_sha256,
             facts=treatment.facts,
             verdict=treatment.verdict,
             model_hash=treatment.model_hash,
             settings_hash=folder.hash,
             stage_seconds=treatment.stage_seconds,
             regions_sha256=own.sha256,
+            source_id=source_id,
         )
         return staged, treatment
 
-    @staticmethod
-    def _need_room(outbound: OutboundFolder, folder: FolderSettings, job: Job, source: BinaryIO) -> None:
-        """Raises OUTBOUND_SHORT where the copy may not fit."""
-        kind = kind_of(source)
-        if expected_bytes(kind, job.stamp.size) > outbound.free_bytes() - folder.reserve_bytes:
-            raise EquipmentError(Reason.OUTBOUND_SHORT, "check room")
+    def _look_back(self, job: Job, outbound: OutboundFolder, source_id: str, regions_sha256: str | None) -> None:
+        """Raise `Recognised` where the file was published before the queue was begun anew.
+
+        Copies made under other regions are remembered: they are withdrawn once this job's copy is published.
+        """
+
+        def name_of(copy: StagedCopy) -> str | None:
+            found = outbound.copies(copy.target, copy.size, copy.sha256)
+            return next((path for path in found if not self.store.is_name_owned(job, path)), None)
+
+        before = self.store.published_before(job, source_id, regions_sha256)
+        if before is not None:
+            raise Recognised(before, name_of(before))
+        for earlier, copy in self.store.versions_before(job, source_id):
+            name = name_of(copy)
+            if name is not None:
+                self.store.remember(job, earlier, copy, name)
 
     def _beats(self, job: Job) -> Report:
         """Progress of a job: feeds the watchdog, notes the share done, and stops the work when it must end."""
@@ -276,41 +286,34 @@ class Worker:
             if now_s - last_s < BEAT_S:
                 return
             last_s = now_s
-            notify.alive(f"job {job.id} at {progress.share:.0%}, {self.store.workload()[0]} waiting")
-            if not self.store.beat(job.id, self._me, progress):
+            notify.alive(f"job {job.id} at {progress.share:.0%}, {self._waiting()} waiting")
+            limit_s = patience_s(self.settings.work.no_progress_s, job.stamp.size, progress.frames)
+            if not self._patiently(lambda: self.store.beat(job.id, self._me, progress, boot_clock_s() + limit_s)):
                 raise JobTaken
 
         return beat
 
-    def _give_back(self, job: Job, held_back: Reason | None) -> None:
+    def _give_back(self, job: Job, held_back: Reason | None = None, store: SqliteJobStore | None = None) -> None:
         """Put the job back; a stop counts among its returns, a folder that must pause does not."""
-        counts = held_back is None
-        if counts and after_return(job.attempts, job.returns, self._retry).state is not JobState.QUEUED:
-            self._failed(job, Reason.WORKER_DIED, Disposition.RETRY)
-        elif self.store.give_back(job.id, self._me, held_back, counts=counts):
+        store, counts = store or self.store, held_back is None
+        if counts and after_return(job.attempts, job.returns, self._retry, 0.5).state is not JobState.QUEUED:
+            self._failed(job, Reason.WORKER_DIED, Disposition.RETRY, store)
+        elif store.give_back(job.id, self._me, held_back, counts=counts):
             self.log.emit(JobReturned(job.id, job.folder))
 
-    def _hold_back(self, job: Job, reason: Reason) -> None:
-        """Leave the folder, or only its files of this size and above, alone; ever longer while nothing gets through."""
-        now_s = time.monotonic()
-        if reason in (Reason.OUTBOUND_SHORT, Reason.OUTBOUND_FULL):
-            room = self._last_rooms.get(job.folder, 0)
-            self._too_large[job.folder] = _TooLarge(job.stamp.size, room, now_s + TOO_LARGE_PAUSE_S)
-        if reason is not Reason.OUTBOUND_SHORT:
-            pause_s = self._pauses.get(job.folder, FOLDER_PAUSE_S)
-            self._paused_until[job.folder] = now_s + pause_s
-            self._pauses[job.folder] = min(2 * pause_s, LONGEST_PAUSE_S)
-        self._give_back(job, reason)
-
-    def _failed(self, job: Job, reason: Reason, disposition: Disposition) -> None:
+    def _failed(self, job: Job, reason: Reason, disposition: Disposition, store: SqliteJobStore | None = None) -> None:
+        store = store or self.store
+        self._spent = self._spent or reason is Reason.OUT_OF_MEMORY  # what a library holds then, nobody knows
         jitter = random.random()  # noqa: S311  spreads retries, guards nothing
         after = outcome(disposition, job.attempts, self._retry, jitter)
         if after.state is JobState.QUEUED:
-            self._hold_back(job, reason)
+            self._folders.hold_back(job, reason)
+            self._give_back(job, reason)
             return
-        self._pauses.pop(job.folder, None)
+        self._folders.got_through(job.folder)
         state = JobState.SUPERSEDED if reason is Reason.SOURCE_CHANGED else after.state
-        if not self.store.finish(job.id, self._me, state, reason, boot_clock_s() + after.delay_s):
+        due_s = boot_clock_s() + after.delay_s
+        if not self._patiently(lambda: store.finish(job.id, self._me, state, reason, due_s)):
             return
         if state is JobState.REJECTED:
             self.log.emit(JobRejected(job.id, job.folder, reason))
@@ -341,35 +344,54 @@ def _staged_event(job: Job, treatment: Treatment) -> JobStaged:
 
 def work(settings: Settings, log: EventLog, *, sandboxed: bool = False) -> None:
     """Run one worker until it is asked to stop or has done its share; a sandboxed one checks what it sees."""
-    stop = threading.Event()
-
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-        notify.stopping(STOP_S)
-
-    signal.signal(signal.SIGTERM, ask)
-    signal.signal(signal.SIGINT, ask)
+    limits = settings.work
+    limit_memory(limits.memory_mebibytes or round(MEMORY_SHARE * machine_mebibytes() / limits.workers))
+    workers: list[Worker] = []
+    stopper = Stopper(STOP_S, lambda: notify.stopping(STOP_IN_ALL_S), lambda: _leave(workers, log))
+    stopper.start()
     folders = settings.folder if sandboxed else ()
     views = {folder.key: FolderView(folder.key, folder.inbound, folder.outbound) for folder in folders}
     try:
         for name, view in views.items():  # before the models are loaded: soon over where it is so at every start
             FolderProbe(f"view-{name}", view.look).room(ANSWER_PATIENCE_S)
+        store = open_queue(settings.queue_path, stopper.stop, Part.WORK, log.emit)
     except ViewOutdated as end:
         log.emit(SandboxOutdated(end.folder, end.fault))
         return
-    started_s = time.monotonic()
-    detectors = Detectors(settings, wanted_categories(settings))
-    detector, _ = detectors.values()  # builds both now: a fault in a model must show at the start
-    seconds = round(time.monotonic() - started_s, 2)
-    log.emit(DetectorReady(Device(detector.device), len(detector.categories), seconds))
-    store = SqliteJobStore(settings.queue_path)
+    except StopRequested:
+        return
     try:
-        worker = Worker(settings, store, detectors, log, stop, views)
+        detectors = _load_models(settings, log)
+        worker = Worker(settings, store, detectors, log, stopper.stop, views)
+        workers.append(worker)
         notify.ready()
         log.emit(ProcessStarted(Part.WORK, os.getpid(), len(settings.folder)))
         worker.run()
-        notify.stopping(STOP_S)
-        store.forget_process(worker.condition())
+        stopper.finished()
+        notify.stopping(STOP_IN_ALL_S)
+        with suppress(EquipmentError):  # the status forgets a process that is gone by itself
+            store.forget_process(worker.condition())
         log.emit(ProcessStopped(Part.WORK, os.getpid()))
     finally:
         store.close()
+
+
+def _load_models(settings: Settings, log: EventLog) -> Detectors:
+    """Both detectors, built: a fault in a model must show at the start."""
+    started_s = time.monotonic()
+    try:
+        detectors = Detectors(settings, wanted_categories(settings))
+        detector, _ = detectors.values()
+    except MemoryError:
+        detail = "It is not even enough for the models: raise work.memory_mebibytes."
+        raise EquipmentError(Reason.OUT_OF_MEMORY, "load models", detail) from None
+    seconds = round(time.monotonic() - started_s, 2)
+    log.emit(DetectorReady(Device(detector.device), len(detector.categories), seconds))
+    return detectors
+
+
+def _leave(workers: list[Worker], log: EventLog) -> None:
+    """The end of a worker whose main thread does not come back in time."""
+    for worker in workers:
+        worker.leave()
+    log.emit(ProcessStopped(Part.WORK, os.getpid()))

@@ -182,7 +182,7 @@ class SampleMaker:
             if visible < VISIBLE_SHARE or clipped[2] - clipped[0] < IGNORE_BELOW_PX:
                 sample.ignored.append(clipped)
                 continue
-            replaced = self.random.random() < 0.25 and clipped[3] - clipped[1] > 4
+            replaced = self.random.random() < 0.35 and clipped[3] - clipped[1] > 4
             if replaced:
                 self._replace(sample, mapped)
             sample.plates.append(clipped)

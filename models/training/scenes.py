@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Part = Literal["train", "dev", "validation"]
 CORRECTIONS: Final = Path(__file__).with_name("corrections.json")
-TRUST: Final = {"openimages": 0.1, "romania": 1.0}
+TRUST: Final = {"openimages": 0.1, "romania": 0.2}
 CORRECTED_TRUST: Final = 0.5
 RUN_GAP_S: Final = 12
 NEAR_DUPLICATE_BITS: Final = 6

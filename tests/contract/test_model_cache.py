@@ -32,7 +32,7 @@ def test_a_new_key_replaces_the_old_one_of_the_same_name_only(cache: ModelCache)
 
 
 @pytest.mark.parametrize("position", [0, 31, 32, -1])
-def test_one_changed_bit_is_noticed_and_the_file_thrown_away(cache: ModelCache, position: int) -> None:
+def test_s31_one_changed_bit_is_noticed_and_the_file_thrown_away(cache: ModelCache, position: int) -> None:
     cache.save("face-cpu", "k1", b"network" * 100)
     (path,) = stored(cache)
     content = bytearray(path.read_bytes())
@@ -43,7 +43,7 @@ def test_one_changed_bit_is_noticed_and_the_file_thrown_away(cache: ModelCache, 
 
 
 @pytest.mark.parametrize("length", [0, 10, 32, 100])
-def test_a_file_cut_short_is_noticed(cache: ModelCache, length: int) -> None:
+def test_s31_a_file_cut_short_is_noticed(cache: ModelCache, length: int) -> None:
     cache.save("face-cpu", "k1", b"network" * 100)
     (path,) = stored(cache)
     path.write_bytes(path.read_bytes()[:length])
@@ -57,14 +57,14 @@ def test_without_a_directory_nothing_is_kept() -> None:
     assert cache.load("face-cpu", "k1") is None
 
 
-def test_a_directory_that_can_not_be_made_costs_nothing_but_time(tmp_path: Path) -> None:
+def test_s31_a_directory_that_can_not_be_made_costs_nothing_but_time(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file stands where the folder should be")
     cache = ModelCache(tmp_path / "cache")
     cache.save("face-cpu", "k1", b"network")
     assert cache.load("face-cpu", "k1") is None
 
 
-def test_a_full_disk_leaves_nothing_half_written(cache: ModelCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s31_a_full_disk_leaves_nothing_half_written(cache: ModelCache, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, content: bytes) -> int:
         with path.open("wb") as file:
             file.write(content[:5])

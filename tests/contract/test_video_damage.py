@@ -1,8 +1,10 @@
 """Damaged videos: never a frame that was not decoded whole, never a crash; masked in place where the folder says so."""
 
+import io
 import random
 import tempfile
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import BinaryIO
 
 import av
@@ -34,12 +36,15 @@ def put(file: BinaryIO, data: bytes) -> BinaryIO:
 
 
 def spoilt(name: str, number: int, seed: int) -> bytes:
-    """A video in one packet of which most bytes are others: H.264 has no checksums, a single bit may pass unseen."""
+    """A video in two packets of which most bytes are others.
+
+    H.264 has no checksums: the damage of a single packet may, by chance, decode without a complaint.
+    """
     data = bytearray(variant(name).data)
-    packet, _ = list(packets_of(bytes(data)))[number]
-    start = bytes(data).index(packet)
     chance = random.Random(seed)  # noqa: S311
-    data[start + 8 : start + len(packet)] = chance.randbytes(len(packet) - 8)
+    for packet, _ in list(packets_of(bytes(data)))[number : number + 2]:
+        start = bytes(data).index(packet)
+        data[start + 8 : start + len(packet)] = chance.randbytes(len(packet) - 8)
     return bytes(data)
 
 
@@ -148,3 +153,43 @@ def test_a_library_error_while_reading_is_an_error_of_ours(opened: BinaryIO) -> 
     with pytest.raises(BlurdError):
         REJECTING.open(put(opened, b"\0\0\0\x18ftypisom" + b"\0" * 400))
     assert issubclass(av.error.InvalidDataError, av.error.FFmpegError)
+
+
+def with_times(stamps: list[int], durations: list[int]) -> bytes:
+    """A Matroska film of one still picture, shown at these milliseconds, in that order in the file."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as output:
+        stream = output.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8), format="rgb24")
+        packets = [
+            bytes(packet) for packet in (*stream.encode(frame.reformat(format="yuvj420p")), *stream.encode(None))
+        ]
+        for stamp, duration in zip(stamps, durations, strict=True):
+            packet = av.Packet(packets[0])
+            packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 1000), True
+            packet.pts = packet.dts = stamp
+            packet.duration = duration
+            output.mux(packet)
+    return file.getvalue()
+
+
+def test_frames_with_the_same_time_have_the_duration_of_their_mended_times(opened: BinaryIO) -> None:
+    """A copy says how long it is by its frames; the source's number of frames by its rate is another matter."""
+    source = REJECTING.open(put(opened, with_times([0, 0, 40, 5000], [40] * 4)))
+    assert [round(1000 * frame.time_s) for frame in source.frames()] == [0, 1, 40, 5000]
+    assert source.output_facts.duration_s == pytest.approx(5.04)
+    with tempfile.TemporaryFile() as target:
+        source.write(source.frames(), target)
+        found = REJECTING.open(target)
+        assert len(list(found.frames())) == 4
+        assert found.facts.duration_s == pytest.approx(5.04)
+
+
+@pytest.mark.parametrize("stamps", [[0, 40, 2**31 + 40], [0, 40, 900_000_000]], ids=["ticks", "seconds"])
+def test_a_frame_that_is_shown_for_ever_rejects_the_file(opened: BinaryIO, stamps: list[int]) -> None:
+    """No container can say so; the encoder is not to blame."""
+    source = REJECTING.open(put(opened, with_times(stamps, [40] * 3)))
+    with pytest.raises(InputError) as caught:
+        list(source.frames())
+    assert caught.value.reason is Reason.DAMAGED

@@ -48,7 +48,7 @@ def test_version() -> None:
 
 def test_help_names_every_command_and_what_it_is_for() -> None:
     text = blurd("--help").stdout
-    for command in ("run", "watch", "work", "blur", "check-config", "status"):
+    for command in ("run", "watch", "work", "blur", "check-config", "status", "reconcile", "retry", "forget"):
         assert f"\n    {command}" in text
     assert "originals are never changed" in text
 

@@ -184,6 +184,20 @@ def test_s33_a_cut_between_receipt_and_commit_writes_one_receipt(bench: Bench) -
     assert [receipt["job"] for receipt in bench.receipts()] == [job.id]
 
 
+def test_s33_a_copy_fetched_between_receipt_and_commit_is_not_put_there_again(bench: Bench) -> None:
+    """The power went after the receipt; people took the copy before blurd was back."""
+    job = bench.stage()
+    bench.store.intend(job.id, "a.jpg")
+    bench.outbound.publish(f"job-{job.id}-1.staged", "a.jpg")
+    bench.ledger.append(job.id, {"version": "1"})
+    (bench.root / "out" / "a.jpg").unlink()
+    assert isinstance(bench.publish(bench.job(job.id)), JobPublished)
+    assert bench.copies() == {}
+    assert bench.states() == {JobState.PUBLISHED: 1}
+    assert len(bench.receipts()) == 1
+    assert bench.outbound.staged_names() == ()
+
+
 def test_s34_a_name_written_down_but_not_linked_is_redone(bench: Bench) -> None:
     """Somebody else's file took the name meanwhile."""
     job = bench.stage()

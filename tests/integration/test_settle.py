@@ -1,6 +1,7 @@
 """Settling, against real files: which are found, which are refused, which wait."""
 
 import os
+import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -286,3 +287,29 @@ def test_a_hint_at_a_folder_looks_at_everything_below(bench: Bench) -> None:
     with InboundFolder(bench.root) as inbound:
         assert list(bench.settler.look_at(inbound, ["a"], 0.0)) == []
         assert [file.path for file in bench.settler.look_at(inbound, ["a"], 5.0)] == ["a/b/c.png"]
+
+
+def test_every_settling_file_is_looked_at_when_it_is_due(bench: Bench) -> None:
+    """Whatever scans, hints, changes and departures come between: no look is forgotten, none comes late."""
+    chance = random.Random(4)  # noqa: S311
+    names = [f"{number}.png" for number in range(30)]
+    for _ in range(400):
+        path = bench.root / chance.choice(names)
+        match chance.randrange(5):
+            case 0:
+                path.write_bytes(png()[: chance.choice((20, None))])
+            case 1:
+                path.unlink(missing_ok=True)
+            case 2:
+                bench.scan(chance.random())
+            case _:
+                bench.now_s += chance.random() * 3
+        with InboundFolder(bench.root) as inbound:
+            if chance.random() < 0.3:
+                enqueue(bench.store, FOLDER, bench.settler.look_at(inbound, (path.name,), bench.now_s), lambda _: None)
+            enqueue(bench.store, FOLDER, bench.settler.look_at_due(inbound, bench.now_s), lambda _: None)
+        waiting = [sighting.look_again_s for sighting in bench.settler._seen.values()]
+        assert all(look_s > bench.now_s for look_s in waiting)
+        next_s = bench.settler.next_look_s()
+        assert not waiting or (next_s is not None and next_s <= min(waiting))
+    assert waiting

@@ -247,7 +247,7 @@ def test_a_damaged_queue_is_an_error_with_a_reason(tmp_path: Path) -> None:
     path.write_bytes(b"this is no database" * 100)
     with pytest.raises(EquipmentError) as caught:
         SqliteJobStore(path)
-    assert caught.value.reason is Reason.STATE_UNUSABLE
+    assert caught.value.reason is Reason.QUEUE_DAMAGED
 
 
 def test_a_process_is_known_beyond_its_number() -> None:
@@ -263,16 +263,16 @@ def test_s28_a_file_too_large_for_the_room_is_passed_over(store: SqliteJobStore)
     queue(store, "large.jpg", replace(STAMP, size=1000))
     queue(store, "small.jpg", replace(STAMP, size=10))
     assert store.largest_queued(FOLDER) == 1000
-    small = store.claim(ME, [FOLDER], 0.0, {FOLDER: 999})
+    small = store.claim(ME, [FOLDER], 0.0, largest={FOLDER: 999})
     assert small is not None
     assert small.path == "small.jpg"
-    assert store.claim(ME, [FOLDER], 0.0, {FOLDER: 999}) is None
-    assert store.claim(ME, [FOLDER], 0.0, {FOLDER: -1}) is None
+    assert store.claim(ME, [FOLDER], 0.0, largest={FOLDER: 999}) is None
+    assert store.claim(ME, [FOLDER], 0.0, largest={FOLDER: -1}) is None
     large = claim(store)
     assert large.path == "large.jpg"
     assert store.largest_queued(FOLDER) == 0
     assert store.finish(large.id, ME, JobState.DEFERRED, Reason.READ_ERROR, 5.0)
-    assert store.claim(ME, [FOLDER], 6.0, {FOLDER: 999}) is None
+    assert store.claim(ME, [FOLDER], 6.0, largest={FOLDER: 999}) is None
     assert claim(store, 6.0).id == large.id
 
 
@@ -286,3 +286,15 @@ def test_s28_a_job_that_its_folder_held_back_costs_nothing_and_says_why(store: S
         assert store.give_back(job.id, ME, Reason.OUTBOUND_FULL, counts=False)
         assert store.held_back(FOLDER) is Reason.OUTBOUND_FULL
     assert store.held_back(FolderName("other")) is None
+
+
+def test_two_processes_that_make_the_queue_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    """SQLite itself does not wait where the write-ahead log is turned on."""
+    path = tmp_path / "queue.sqlite"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(0.3, other.execute, ("ROLLBACK",))
+    timer.start()
+    SqliteJobStore(path).close()
+    timer.join()
+    other.close()

@@ -20,6 +20,8 @@ from videos import Form, write_clip
 
 STREET = Look(faces=1, plates=0, sizes_px=(60.0, 80.0), speed=0.1, shake_px=1.0, noise=1.0, post=False)
 
+LONG_FRAMES = 400  # some seconds of work on a quick machine
+
 
 def street(frames: int, sound: str = "") -> tuple[bytes, list[tuple[Pixels, tuple[Truth, ...]]]]:
     """A face that moves through the picture: the file, and each frame with its truth."""
@@ -97,7 +99,7 @@ def test_a_recorders_export_comes_out_file_by_file_and_nothing_else_does(tmp_pat
 @pytest.fixture(scope="module")
 def long_video() -> bytes:
     """Long enough that it can be interrupted in its middle."""
-    return street(150)[0]
+    return street(LONG_FRAMES)[0]
 
 
 def test_s40_a_stop_in_the_middle_of_a_video_gives_it_back(tmp_path: Path, long_video: bytes) -> None:
@@ -114,7 +116,7 @@ def test_s40_a_stop_in_the_middle_of_a_video_gives_it_back(tmp_path: Path, long_
     assert made.status()["queued"] == 1
     assert visible(made) == set()
     made.start()
-    assert len(frames_of(made.copy("long.mp4"))) == 150
+    assert len(frames_of(made.copy("long.mp4"))) == LONG_FRAMES
     assert made.stop() == 0
     assert made.events("job_claimed")[-1]["attempt"] == 1
     assert visible(made) == {"long.mp4"}
@@ -127,7 +129,7 @@ def test_s37_a_worker_killed_in_the_middle_of_a_video_is_replaced(tmp_path: Path
     made.wait(lambda: running(made).get("progress", 0) > 0, "progress")
     (worker,) = {event["pid"] for event in made.events("process_started") if event["part"] == "work"}
     os.kill(worker, signal.SIGKILL)
-    assert len(frames_of(made.copy("long.mp4"))) == 150
+    assert len(frames_of(made.copy("long.mp4"))) == LONG_FRAMES
     made.wait(lambda: visible(made) == {"long.mp4"}, "an empty staging folder")
     assert made.stop() == 0
     assert [event["attempt"] for event in made.events("job_claimed")] == [1, 2]

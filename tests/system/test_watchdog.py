@@ -18,7 +18,7 @@ from PIL import Image
 from appliance import Appliance
 from blurd.adapters import notify
 from blurd.adapters.host import is_held_by_kernel
-from blurd.work import SLOWEST_BYTES_PER_S
+from blurd.core.retry import patience_s
 
 
 class Manager:
@@ -148,7 +148,7 @@ def test_a_worker_tells_its_progress_and_asks_for_time_to_stop(manager: Manager,
         worker = start(manager, made, "-m", "blurd", "--config", str(made.config), "work")
         heard = manager.hear(60, lambda message: "job " in message.get("STATUS", "") and "folders" in message["STATUS"])
         sizes = [path.stat().st_size for path in (made.root / "in").iterdir() if path.suffix == ".jpg"]
-        longer = {str(round((60 + size / SLOWEST_BYTES_PER_S) * 1_000_000)) for size in sizes}
+        longer = {str(round(patience_s(60, size) * 1_000_000)) for size in sizes}
         assert longer & {message.get("WATCHDOG_USEC") for message in heard}
         assert heard[-1]["STATUS"].startswith("1 folders, 2 waiting, job 1 at ")
         os.kill(watcher.pid, signal.SIGSTOP)

@@ -99,7 +99,15 @@ def test_no_folder_is_an_error_that_says_what_to_add() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "text"), [(b"a = ", "not valid TOML"), (b"\xff", "not UTF-8"), (None, "no such file")]
+    ("content", "text"),
+    [
+        (b"a = ", "not valid TOML"),
+        (b"a = " + b"[" * 20_000, "nested too deep"),
+        (b"a = " + b"{a=" * 20_000, "nested too deep"),
+        (b"a = " + b"9" * 5000, "a number is too long"),
+        (b"\xff", "not UTF-8"),
+        (None, "no such file"),
+    ],
 )
 def test_a_file_that_can_not_be_read_is_a_clear_error(tmp_path: Path, content: bytes | None, text: str) -> None:
     path = tmp_path / "blurd.toml"
@@ -107,6 +115,18 @@ def test_a_file_that_can_not_be_read_is_a_clear_error(tmp_path: Path, content: b
         path.write_bytes(content)
     with pytest.raises(EquipmentError, match=text):
         load_settings(path)
+
+
+def test_a_folder_that_is_a_circle_of_links_is_missing_and_no_error_of_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    settings = check_settings({"folder": [FOLDER | {"inbound": str(tmp_path / "a")}]})
+    assert settings.folder[0].inbound == tmp_path / "a"
+
+
+def test_a_path_holds_no_zero_byte() -> None:
+    (problem,) = problems({"folder": [FOLDER | {"inbound": "/srv/\0in"}]})
+    assert problem == "folder.0.inbound: no path holds a zero byte"
 
 
 def test_exit_codes_are_distinct() -> None:

@@ -9,7 +9,7 @@ from blurd.records import JobState
 LEGAL = {
     ("queued", "claimed"), ("queued", "superseded"), ("queued", "vanished"),
     ("claimed", "staged"), ("claimed", "queued"), ("claimed", "deferred"), ("claimed", "rejected"),
-    ("claimed", "failed"), ("claimed", "superseded"), ("claimed", "vanished"),
+    ("claimed", "failed"), ("claimed", "superseded"), ("claimed", "vanished"), ("claimed", "published"),
     ("staged", "published"), ("staged", "queued"), ("staged", "superseded"), ("staged", "vanished"),
     ("deferred", "queued"), ("deferred", "superseded"), ("deferred", "vanished"),
     ("rejected", "queued"), ("failed", "queued"), ("ignored", "queued"), ("published", "withdrawn"),

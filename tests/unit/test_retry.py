@@ -43,6 +43,6 @@ def test_delays_grow_and_stay_bounded(attempts: int, jitter: float) -> None:
 
 def test_a_clean_stop_gives_the_attempt_back_ten_times() -> None:
     assert MAX_RETURNS == 10
-    assert after_return(1, 9, RULE).state is JobState.QUEUED
-    assert after_return(1, 10, RULE).state is JobState.DEFERRED
-    assert after_return(3, 10, RULE).state is JobState.FAILED
+    assert after_return(1, 9, RULE, 0.5).state is JobState.QUEUED
+    assert after_return(1, 10, RULE, 0.5).state is JobState.DEFERRED
+    assert after_return(3, 10, RULE, 0.5).state is JobState.FAILED

@@ -89,12 +89,24 @@ def fully_allocated(file: BinaryIO) -> bool | None:
 
 def sha256_of(file: BinaryIO) -> str:
     """SHA-256 of a file's whole content, in hexadecimal; leaves the position at the start."""
+    return _digest(file).hexdigest()
+
+
+def source_hashes(file: BinaryIO, path: str) -> tuple[str, str]:
+    """SHA-256 of a file's content, and of its content followed by its path; leaves the position at the start."""
+    digest = _digest(file)
+    content = digest.hexdigest()
+    digest.update(os.fsencode(path))
+    return content, digest.hexdigest()
+
+
+def _digest(file: BinaryIO) -> "hashlib._Hash":
     digest = hashlib.sha256()
     file.seek(0)
     while block := file.read(_BLOCK):
         digest.update(block)
     file.seek(0)
-    return digest.hexdigest()
+    return digest
 
 
 def size_of(file: BinaryIO) -> int:

@@ -230,6 +230,15 @@ class OutboundFolder(_Folder):
                 return candidate
         raise EquipmentError(Reason.WRITE_ERROR, "find free name")
 
+    def copies(self, target: str, size: int, sha256: str) -> Iterator[str]:
+        """The target's candidate names, as far as they are taken, under which this very content lies."""
+        for candidate in candidates(target):
+            status = self._status(candidate)
+            if status is None:
+                return
+            if status.st_size == size and _is_content(self.open_published(candidate), sha256):
+                yield candidate
+
     def is_taken(self, path: str) -> bool:
         """True where something lies at the path below outbound."""
         return self._status(path) is not None

@@ -6,6 +6,8 @@ Invariants
 * AUTO takes a GPU where one is usable, else the CPU. A GPU that was named and is not there, that can't take a model, or
   that fails over a picture is replaced by the CPU for the rest of the process, and `degraded` says so.
 * The cache of compiled networks is a convenience: a damaged, full or unwritable one costs time, never a result.
+* A GPU that does not answer within `_LONGEST_ANSWER_MS` counts as failed; its requests and networks are never touched
+  again, not even to free them. (A CPU that hangs hangs the process, which the watcher ends.)
 * Memory is bounded by the largest view, not by the picture: one view per request is in flight.
 
 DIAGNOSTICS: `EquipmentError` with DETECTOR_FAILED (inference), MODEL_INVALID (a network can't be compiled, or has not
@@ -39,7 +41,9 @@ _MAX_REQUESTS: Final = 4
 """Views in flight at once, at most: each needs about 200 MiB for a view of 1280 x 1280 pixels."""
 _KERNELS_KEPT: Final = 500
 """Compiled kernels that are kept for sizes of views that come again; some 60 and 4 MiB for each size and network."""
-_LIBRARY_ERRORS: Final = (RuntimeError, ValueError, TypeError, cv2.error)
+_LONGEST_ANSWER_MS: Final = 60_000
+"""How long a GPU may take over the views in flight: some hundred times what it needs."""
+_LIBRARY_ERRORS: Final = (RuntimeError, ValueError, TypeError, TimeoutError, cv2.error)
 """What OpenVINO and OpenCV raise. A lack of memory is none of them and goes through."""
 
 
@@ -55,6 +59,8 @@ class _Network:
     compiled: Any
     free: SimpleQueue[Any]
     """Requests that nobody uses."""
+    patience_ms: int | None
+    """How long a request may take; None where it is waited for without end."""
 
     @property
     def floor(self) -> float:
@@ -93,6 +99,8 @@ class OpenVinoDetector:
         self._degraded = False
         self._falling_back = Lock()
         self._device = self._choose(device)
+        self._networks: tuple[_Network, ...] = ()
+        self._left: list[tuple[_Network, ...]] = []
         self._networks = self._load()
 
     @property
@@ -189,6 +197,7 @@ class OpenVinoDetector:
         return self._networks
 
     def _fall_back(self) -> None:
+        self._left.append(self._networks)  # freeing what a hanging driver holds would hang, too
         self._device, self._degraded = "CPU", True
         self._networks = self._compile_all()
 
@@ -214,7 +223,8 @@ class OpenVinoDetector:
         if not names.issuperset(head.outputs):
             detail = f"{entry.name} lacks an output of the head {entry.head}."
             raise EquipmentError(Reason.MODEL_INVALID, "compile model", detail)
-        return _Network(model, files, head, table.rule(), entry.merge.rule(), compiled, free)
+        patience_ms = None if self._device == "CPU" else _LONGEST_ANSWER_MS
+        return _Network(model, files, head, table.rule(), entry.merge.rule(), compiled, free, patience_ms)
 
     def _compile(self, name: str, files: NetworkFiles) -> Any:
         options: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT", "PERFORMANCE_HINT_NUM_REQUESTS": _MAX_REQUESTS}
@@ -267,6 +277,7 @@ class _Look:
         self._views = views(columns, rows, network.rule, (width_px, height_px))
         self._next = next(self._views, None)
         self._running: deque[tuple[View, Any]] = deque()
+        self._hangs = False
 
     def start(self) -> None:
         """Start as many views as there are free requests."""
@@ -289,7 +300,7 @@ class _Look:
         found: list[list[HitArray]] = [[] for _ in network.model.entry.categories]
         while self._running:
             view, request = self._running[0]
-            request.wait()
+            self._wait(request)
             maps = {name: request.get_tensor(name).data for name in network.head.outputs}
             for hits, collected in zip(network.head.decode(maps, network.floor), found, strict=True):
                 collected.append(view.to_picture(hits))
@@ -308,8 +319,16 @@ class _Look:
         while self._running:
             _, request = self._running.popleft()
             with suppress(*_LIBRARY_ERRORS):
-                request.wait()
+                self._wait(request)
             self._network.free.put(request)
+
+    def _wait(self, request: Any) -> None:
+        patience_ms = self._network.patience_ms
+        if patience_ms is None:
+            request.wait()
+        elif self._hangs or not request.wait_for(patience_ms):
+            self._hangs = True
+            raise TimeoutError
 
 
 def _pixels(picture: RgbPicture, view: View, layout: InputLayout) -> NDArray[np.uint8]:

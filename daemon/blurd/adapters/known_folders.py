@@ -79,6 +79,10 @@ class KnownFolders:
         path, staging = self._paths[Side.OUTBOUND], self._staging
         return OutboundFolder(path, lambda handle: self._admit(Side.OUTBOUND, handle), staging=staging, sharing=sharing)
 
+    def read_outbound(self) -> InboundFolder:
+        """A handle on the outbound folder that only reads: staging is not made. Raises as `open_outbound`."""
+        return InboundFolder(self._paths[Side.OUTBOUND], lambda handle: self._admit(Side.OUTBOUND, handle))
+
     def known(self, side: Side) -> KnownFolder | None:
         """What is remembered of a folder; None where nothing is, or nothing that can be read."""
         try:

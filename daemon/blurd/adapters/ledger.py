@@ -6,14 +6,19 @@ Invariants
   unnoticed.
 * `event` says what a line tells: `published`, or `withdrawn` for a copy that another version took the place of.
 * A job has at most one line of each: `append` does nothing for one that is among the last `TAIL_BYTES` already.
-* The line is durable when `append` returns. A half-written last line (power cut) is cut off before the next one.
+* The line is durable when `append` returns. What follows the last line break is a line that was never finished (power
+  cut, full disk): it is cut off before the next one. A finished line is never touched, readable or not; the chain goes
+  on behind it.
 """
 
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from blurd.errors import EquipmentError, Reason
 from blurd.records import JobId
@@ -23,6 +28,7 @@ PUBLISHED = "published"
 WITHDRAWN = "withdrawn"
 
 ReceiptValue = str | int | float | bool | Mapping[str, float] | None
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Ledger:
@@ -32,30 +38,94 @@ class Ledger:
         self._path = path
 
     def append(self, job: JobId, values: Mapping[str, ReceiptValue], event: str = PUBLISHED) -> None:
-        """Write the job's receipt, unless it is there. Raises `EquipmentError(STATE_UNUSABLE)`."""
-        try:
+        """Write the job's receipt, unless it is there. Raises `EquipmentError` with STATE_FULL or STATE_UNUSABLE."""
+        with _translated("write receipt"):
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
             try:
                 os.lockf(handle, os.F_LOCK, 0)
+                if os.fstat(handle).st_size == 0:
+                    self._sync_folder()
                 self._append(handle, job, event, values)
             finally:
                 os.close(handle)
-        except OSError as error:
-            raise EquipmentError(Reason.STATE_UNUSABLE, "write receipt") from error
 
-    @staticmethod
-    def _append(handle: int, job: JobId, event: str, values: Mapping[str, ReceiptValue]) -> None:
-        size = os.fstat(handle).st_size
-        start = max(0, size - TAIL_BYTES)
+    def has(self, job: JobId, event: str = PUBLISHED) -> bool:
+        """True where the job's receipt is among the last `TAIL_BYTES`."""
+        return any(receipt["job"] == job and receipt["event"] == event for receipt in self.newest())
+
+    def newest(self) -> tuple[dict[str, Any], ...]:
+        """The readable receipts among the last `TAIL_BYTES`, oldest first."""
+        with _translated("read receipts"):
+            try:
+                handle = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                return ()
+            try:
+                lines, _ = _tail(handle)
+            finally:
+                os.close(handle)
+        return tuple(_readable(lines))
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """All readable receipts, oldest first."""
+        with _translated("read receipts"):
+            try:
+                with self._path.open("rb") as file:
+                    yield from _readable(file)
+            except FileNotFoundError:
+                return
+
+    def _append(self, handle: int, job: JobId, event: str, values: Mapping[str, ReceiptValue]) -> None:
+        lines, end = _tail(handle)
+        if any(receipt["job"] == job and receipt["event"] == event for receipt in _readable(lines)):
+            return
+        previous = hashlib.sha256(lines[-1] if lines else b"").hexdigest()
+        line = json.dumps({"job": job, "event": event, **values, "previous": previous}, sort_keys=True).encode() + b"\n"
+        os.ftruncate(handle, end)
+        written = os.pwrite(handle, line, end)
+        if written < len(line):  # a full disk takes what still fits, without an error
+            os.ftruncate(handle, end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(handle)
+
+    def _sync_folder(self) -> None:
+        """Make the file's name durable, before its first line: a receipt that a power cut takes away is none."""
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _tail(handle: int) -> tuple[list[bytes], int]:
+    """The last finished lines, without their ends, at least one where there is one; and where the last one ends."""
+    size = os.fstat(handle).st_size
+    length = TAIL_BYTES
+    while True:
+        start = max(0, size - length)
         tail = os.pread(handle, size - start, start)
         whole = tail[: tail.rfind(b"\n") + 1]
-        lines = whole.splitlines()
-        written = (json.loads(line) for line in lines[1 if start else 0 :])
-        if any(line["job"] == job and line.get("event", PUBLISHED) == event for line in written):
-            return
-        previous = hashlib.sha256(lines[-1]).hexdigest() if lines else hashlib.sha256(b"").hexdigest()
-        line = json.dumps({"job": job, "event": event, **values, "previous": previous}, sort_keys=True).encode() + b"\n"
-        end = start + len(whole)
-        os.ftruncate(handle, end)
-        os.pwrite(handle, line, end)
-        os.fsync(handle)
+        lines = whole.split(b"\n")[1 if start else 0 : -1]
+        if lines or start == 0:
+            return lines, start + len(whole)
+        length *= 4
+
+
+def _readable(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The receipts in these lines; what is no receipt is passed over."""
+    for line in lines:
+        try:
+            receipt = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(receipt, dict) and isinstance(receipt.get("job"), int):
+            yield {"event": PUBLISHED, **receipt}
+
+
+@contextmanager
+def _translated(operation: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in _NO_ROOM
+        raise EquipmentError(Reason.STATE_FULL if full else Reason.STATE_UNUSABLE, operation) from error

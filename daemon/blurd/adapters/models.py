@@ -13,6 +13,7 @@ DIAGNOSTICS: `EquipmentError` with MODEL_MISSING (no manifest, no file), MODEL_H
 
 import hashlib
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -267,7 +268,7 @@ def _read(directory: Path, name: str) -> bytes:
     path = directory / name
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+            content = file.read(min(os.fstat(file.fileno()).st_size, MAX_FILE_BYTES) + 1)
     except OSError as error:
         detail = f"{path} can't be read ({error.strerror})."
         raise EquipmentError(Reason.MODEL_MISSING, "load model", detail) from None

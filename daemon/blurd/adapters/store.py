@@ -1,21 +1,10 @@
-"""The queue in SQLite: `JobStore` for one box.
+"""The queue in SQLite: `JobStore` for one box. Its invariants and diagnostics are those of `store_base`."""
 
-Invariants
-* WAL with `synchronous = FULL`: a committed change survives a power cut.
-* Every change is one `BEGIN IMMEDIATE` transaction: the state is read, checked against the lifecycle table, written,
-  and noted in the history together.
-* One connection belongs to one thread; several threads open several stores on the same file.
-
-DIAGNOSTICS: `EquipmentError(STATE_UNUSABLE)` where the file can't be opened, is damaged or its disk is full.
-"""
-
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from blurd.adapters.host import boot_id, wall_clock
+from blurd.adapters.store_rebuild import RebuiltStore
 from blurd.adapters.store_rows import (
     dump_regions,
     dump_staged,
@@ -27,9 +16,9 @@ from blurd.adapters.store_rows import (
     to_running,
     to_signed,
 )
-from blurd.adapters.store_schema import migrate
-from blurd.core.lifecycle import UNFINISHED, move
-from blurd.errors import EquipmentError, Reason
+from blurd.core.lifecycle import UNFINISHED
+from blurd.core.retry import patience_s
+from blurd.errors import Reason
 from blurd.records import (
     Claim,
     FileStamp,
@@ -42,13 +31,12 @@ from blurd.records import (
     Overview,
     ProcessCondition,
     Progress,
+    Rebuild,
     RunningJob,
     StagedCopy,
     WorkerIdentity,
     same_regions,
 )
-
-BUSY_TIMEOUT_MS = 30_000
 
 _LATEST = "SELECT * FROM job WHERE folder = ? AND path = ? ORDER BY id DESC LIMIT 1"
 _INSERT = """
@@ -59,7 +47,6 @@ _COPIES_BEFORE = """
     SELECT * FROM job WHERE folder = ? AND path = ? AND id < ? AND size = ? AND mtime_ns = ?
         AND state IN ('published', 'superseded') AND published IS NOT NULL AND staged IS NOT NULL ORDER BY id
 """
-_NOTE = "INSERT INTO history (job, at, state, reason, attempt) VALUES (?, ?, ?, ?, ?)"
 _FIND_DEFERRED = """
     SELECT * FROM job WHERE folder = ? AND state = 'deferred' AND (not_before_boot <> ? OR not_before_s <= ?)
     AND size <= ? ORDER BY id LIMIT 1
@@ -72,32 +59,23 @@ _WAITING = "SELECT count(*) FROM job WHERE folder IN (SELECT name FROM folder) A
 _RUNNING = "SELECT * FROM job WHERE folder IN (SELECT name FROM folder) AND state = 'claimed' ORDER BY id"
 """By folder, as they are indexed: often asked, so without a walk over all jobs."""
 _BEAT = """
-    UPDATE job SET progress = ?, frames_per_s = ?, left_s = ? WHERE id = ? AND state = 'claimed'
+    UPDATE job SET progress = ?, frames_per_s = ?, left_s = ?, due_s = ? WHERE id = ? AND state = 'claimed'
         AND worker_pid = ? AND worker_start_ticks = ? AND worker_boot = ?
+"""
+_CLAIMS = """
+    SELECT job.*, folder.paused FROM job LEFT JOIN folder ON folder.name = job.folder WHERE state = 'claimed'
 """
 _TAKEN_OVER = """
     SELECT 1 FROM job WHERE folder = ? AND published = ? AND id > ? AND state IN ('staged', 'published') LIMIT 1
 """
+_COPIES = """
+    SELECT * FROM job WHERE id > ? AND folder = ? AND (state = 'published' OR published IS NOT NULL) ORDER BY id LIMIT ?
+"""
+_NAME_OWNED = "SELECT 1 FROM job WHERE folder = ? AND published = ? AND id <> ? LIMIT 1"
 
 
-class SqliteJobStore:
+class SqliteJobStore(RebuiltStore):
     """The queue, on one connection. Use from one thread; close it there."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        with _translated("open queue"):
-            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None)
-            self._connection.row_factory = sqlite3.Row
-            self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute("PRAGMA foreign_keys = ON")
-            migrate(self._connection)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
 
     # -- intake -------------------------------------------------------------------------------------------------------
 
@@ -117,7 +95,7 @@ class SqliteJobStore:
 
     def is_known(self, folder: FolderName, path: str, stamp: FileStamp, regions: FileStamp | None = None) -> bool:
         """See `JobStore.is_known`."""
-        with _translated("look up job"):
+        with self._translated("look up job"):
             latest = self._connection.execute(_LATEST, (folder, to_blob(path))).fetchone()
         return latest is not None and is_same_version(latest, stamp, regions)
 
@@ -128,6 +106,7 @@ class SqliteJobStore:
         worker: WorkerIdentity,
         folders: Sequence[FolderName],
         now_s: float,
+        limit_s: float | None = None,
         largest: Mapping[FolderName, int] = MappingProxyType({}),
     ) -> Job | None:
         """See `JobStore.claim`. Jobs whose delay is over go first, then the oldest; folders in the order given."""
@@ -142,19 +121,24 @@ class SqliteJobStore:
                 if row is None:
                     continue
                 self._connection.execute(
-                    "UPDATE job SET attempts = attempts + 1, progress = 0, frames_per_s = 0, left_s = 0,"
-                    " worker_pid = ?, worker_start_ticks = ?,"
-                    " worker_boot = ? WHERE id = ?",
-                    (worker.pid, worker.start_ticks, worker.boot_id, row["id"]),
+                    "UPDATE job SET attempts = attempts + 1, progress = 0, frames_per_s = 0, left_s = 0, due_s = ?,"
+                    " worker_pid = ?, worker_start_ticks = ?, worker_boot = ? WHERE id = ?",
+                    (
+                        0.0 if limit_s is None else now_s + patience_s(limit_s, row["size"]),
+                        worker.pid,
+                        worker.start_ticks,
+                        worker.boot_id,
+                        row["id"],
+                    ),
                 )
                 self._move(self._row(row["id"]), JobState.CLAIMED, None)
                 return to_job(self._row(row["id"]))
         return None
 
-    def beat(self, job: JobId, worker: WorkerIdentity, progress: Progress) -> bool:
+    def beat(self, job: JobId, worker: WorkerIdentity, progress: Progress, due_s: float = 0.0) -> bool:
         """See `JobStore.beat`."""
         with self._transaction("beat"):
-            values = (progress.share, progress.frames_per_s, progress.left_s)
+            values = (progress.share, progress.frames_per_s, progress.left_s, due_s)
             held = (job, worker.pid, worker.start_ticks, worker.boot_id)
             cursor = self._connection.execute(_BEAT, (*values, *held))
             return cursor.rowcount == 1
@@ -197,22 +181,27 @@ class SqliteJobStore:
 
     def largest_queued(self, folder: FolderName) -> int:
         """See `JobStore.largest_queued`."""
-        with _translated("look up largest"):
+        with self._translated("look up largest"):
             size = self._connection.execute(_LARGEST_QUEUED, (folder,)).fetchone()["size"]
         return int(size or 0)
 
     def held_back(self, folder: FolderName) -> Reason | None:
         """See `JobStore.held_back`."""
-        with _translated("look up held back"):
+        with self._translated("look up held back"):
             row = self._connection.execute(_HELD_BACK, (folder,)).fetchone()
         return Reason(row["reason"]) if row is not None else None
 
     def claims(self) -> tuple[Claim, ...]:
         """See `JobStore.claims`."""
-        with _translated("list claims"):
-            rows = self._connection.execute("SELECT * FROM job WHERE state = 'claimed'").fetchall()
+        with self._translated("list claims"):
+            rows = self._connection.execute(_CLAIMS).fetchall()
         return tuple(
-            Claim(to_job(row), WorkerIdentity(row["worker_pid"], row["worker_start_ticks"], row["worker_boot"]))
+            Claim(
+                to_job(row),
+                WorkerIdentity(row["worker_pid"], row["worker_start_ticks"], row["worker_boot"]),
+                row["due_s"],
+                row["paused"] is not None,
+            )
             for row in rows
         )
 
@@ -220,7 +209,7 @@ class SqliteJobStore:
 
     def staged_jobs(self, folder: FolderName, limit: int) -> tuple[Job, ...]:
         """See `JobStore.staged_jobs`."""
-        with _translated("list staged"):
+        with self._translated("list staged"):
             rows = self._connection.execute(
                 "SELECT * FROM job WHERE folder = ? AND state = 'staged' ORDER BY id LIMIT ?", (folder, limit)
             ).fetchall()
@@ -242,7 +231,7 @@ class SqliteJobStore:
         """See `JobStore.copies_replaced_by`."""
         stamp = job.stamp
         values = (job.folder, to_blob(job.path), job.id, stamp.size, stamp.mtime_ns)
-        with _translated("list copies"):
+        with self._translated("list copies"):
             rows = self._connection.execute(_COPIES_BEFORE, values).fetchall()
         earlier = (to_job(row) for row in rows)
         return tuple(before for before in earlier if not same_regions(before.regions, job.regions))
@@ -250,8 +239,14 @@ class SqliteJobStore:
     def is_name_taken_over(self, job: Job) -> bool:
         """See `JobStore.is_name_taken_over`."""
         values = (job.folder, to_blob(job.published or ""), job.id)
-        with _translated("look up name"):
+        with self._translated("look up name"):
             return self._connection.execute(_TAKEN_OVER, values).fetchone() is not None
+
+    def is_name_owned(self, job: Job, name: str) -> bool:
+        """See `JobStore.is_name_owned`."""
+        with self._translated("look up name"):
+            row = self._connection.execute(_NAME_OWNED, (job.folder, to_blob(name), job.id)).fetchone()
+        return row is not None
 
     def withdraw(self, job: JobId) -> None:
         """See `JobStore.withdraw`."""
@@ -267,9 +262,21 @@ class SqliteJobStore:
             self._connection.execute("UPDATE job SET published = NULL WHERE id = ?", (job,))
             self._move(self._row(job), state, reason)
 
+    def latest(self, folder: FolderName, path: str) -> Job | None:
+        """The newest job of a file."""
+        with self._translated("look up job"):
+            row = self._connection.execute(_LATEST, (folder, to_blob(path))).fetchone()
+        return None if row is None else to_job(row)
+
+    def copies(self, folder: FolderName, after: JobId, limit: int) -> tuple[Job, ...]:
+        """Jobs of a folder that have a copy or are about to, by number, from behind `after` on."""
+        with self._translated("list copies"):
+            rows = self._connection.execute(_COPIES, (after, folder, limit)).fetchall()
+        return tuple(to_job(row) for row in rows)
+
     def open_attempts(self, folder: FolderName) -> frozenset[tuple[JobId, int]]:
         """See `JobStore.open_attempts`."""
-        with _translated("list open jobs"):
+        with self._translated("list open jobs"):
             rows = self._connection.execute(
                 "SELECT id, attempts FROM job WHERE folder = ? AND state IN ('claimed', 'staged')", (folder,)
             ).fetchall()
@@ -309,7 +316,7 @@ class SqliteJobStore:
 
     def overview(self) -> Overview:
         """See `JobStore.overview`."""
-        with _translated("read status"):
+        with self._translated("read status"):
             execute = self._connection.execute
             counts: dict[FolderName, dict[JobState, int]] = {}
             for row in execute("SELECT folder, state, count(*) AS number FROM job GROUP BY folder, state"):
@@ -323,26 +330,18 @@ class SqliteJobStore:
             folders = tuple(map(to_folder, execute("SELECT * FROM folder ORDER BY name")))
             processes = tuple(map(to_process, execute("SELECT * FROM process ORDER BY part, pid")))
             running = tuple(map(to_running, execute("SELECT * FROM job WHERE state = 'claimed' ORDER BY id")))
-        return Overview(counts, reasons, folders, processes, running)
+            rebuilds = tuple(
+                Rebuild(row["at"], row["kept"], row["receipts"]) for row in execute("SELECT * FROM rebuild")
+            )
+        return Overview(counts, reasons, folders, processes, running, rebuilds)
 
     def workload(self) -> tuple[int, tuple[RunningJob, ...]]:
         """See `JobStore.workload`."""
-        with _translated("read workload"):
+        with self._translated("read workload"):
             waiting: int = self._connection.execute(_WAITING).fetchone()[0]
             return waiting, tuple(map(to_running, self._connection.execute(_RUNNING)))
 
     # -- within a transaction -----------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _transaction(self, operation: str) -> Iterator[None]:
-        with _translated(operation):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
 
     def _insert(self, folder: FolderName, file: FoundFile) -> JobId:
         now = wall_clock()
@@ -363,32 +362,6 @@ class SqliteJobStore:
                 now,
             ),
         )
-        self._connection.execute(_NOTE, (cursor.lastrowid, now, file.state, file.refusal, 0))
-        return JobId(int(cursor.lastrowid or 0))
-
-    def _move(self, row: sqlite3.Row, target: JobState, reason: Reason | None) -> None:
-        state = move(JobState(row["state"]), target)
-        now = wall_clock()
-        self._connection.execute(
-            "UPDATE job SET state = ?, reason = ?, changed_at = ? WHERE id = ?", (state, reason, now, row["id"])
-        )
-        self._connection.execute(_NOTE, (row["id"], now, state, reason, row["attempts"]))
-
-    def _row(self, job: int) -> sqlite3.Row:
-        row: sqlite3.Row = self._connection.execute("SELECT * FROM job WHERE id = ?", (job,)).fetchone()
-        return row
-
-    def _held(self, job: JobId, worker: WorkerIdentity) -> sqlite3.Row | None:
-        row = self._row(job)
-        holder = (row["worker_pid"], row["worker_start_ticks"], row["worker_boot"])
-        if row["state"] != JobState.CLAIMED or holder != (worker.pid, worker.start_ticks, worker.boot_id):
-            return None
-        return row
-
-
-@contextmanager
-def _translated(operation: str) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise EquipmentError(Reason.STATE_UNUSABLE, operation) from error
+        job = JobId(int(cursor.lastrowid or 0))
+        self._note(job, now, file.state, file.refusal, 0)
+        return job

@@ -132,6 +132,7 @@ def dump_staged(staged: StagedCopy) -> str:
         "settings_hash": staged.settings_hash,
         "stage_seconds": dict(staged.stage_seconds),
         "regions_sha256": staged.regions_sha256,
+        "source_id": staged.source_id,
     }
     return json.dumps(value)
 

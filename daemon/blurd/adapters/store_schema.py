@@ -1,10 +1,15 @@
 """The queue's tables, as ordered migrations. A migration is never edited after a release; a change is a new one.
 
 Paths are BLOBs: file names are bytes. `not_before_s` counts on the clock of the boot named beside it. `regions` is the
-stamp of the file's own regions (size, mtime_ns, ctime_ns, inode) as a JSON list, NULL where it has none.
+stamp of the file's own regions (size, mtime_ns, ctime_ns, inode) as a JSON list, NULL where it has none. `due_s` is
+when a claimed job's next sign of progress is due, on the clock of its worker's boot; 0 where none is asked for.
+
+`receipt`, `unlisted`, `present` and `rebuild` serve a queue that was rebuilt (`store_rebuild.py`): copies published
+before, folders whose files were not listed yet, files that were there when they were, and what the status tells.
 """
 
 import sqlite3
+import time
 
 from blurd.errors import EquipmentError, Reason
 
@@ -70,11 +75,50 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE job ADD COLUMN left_s REAL NOT NULL DEFAULT 0
     """,
     """
+    ALTER TABLE job ADD COLUMN due_s REAL NOT NULL DEFAULT 0;
+    CREATE INDEX job_claimed ON job (id) WHERE state = 'claimed';
+    CREATE INDEX job_by_copy ON job (folder, published) WHERE published IS NOT NULL;
+    CREATE TABLE receipt (
+        job INTEGER PRIMARY KEY,
+        folder TEXT NOT NULL,
+        source_id TEXT NOT NULL,
+        regions_sha256 TEXT,
+        copy TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX receipt_by_source ON receipt (folder, source_id);
+    CREATE TABLE unlisted (folder TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+    CREATE TABLE present (
+        folder TEXT NOT NULL,
+        path BLOB NOT NULL,
+        size INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        PRIMARY KEY (folder, path)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE rebuild (at TEXT NOT NULL, kept INTEGER NOT NULL, receipts INTEGER NOT NULL) STRICT
+    """,
+    """
     CREATE INDEX job_queued_by_size ON job (folder, size) WHERE state = 'queued';
     CREATE INDEX job_held_back ON job (folder) WHERE state = 'queued' AND reason IS NOT NULL;
     ALTER TABLE folder ADD COLUMN unreadable INTEGER NOT NULL DEFAULT 0
     """,
 )
+
+
+def use_wal(connection: sqlite3.Connection, patience_s: float) -> None:
+    """Turn the write-ahead log on.
+
+    SQLite does not wait here for another process that does the same to a new file, whatever its busy timeout.
+    """
+    deadline_s = time.monotonic() + patience_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -93,6 +137,13 @@ def migrate(connection: sqlite3.Connection) -> None:
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
+
+
+def check_version(connection: sqlite3.Connection) -> None:
+    """For those that only read. Raises `EquipmentError` with SCHEMA_NEWER, or STATE_UNUSABLE for an older version."""
+    if _version(connection) < len(MIGRATIONS):
+        detail = "An older version wrote it. Start blurd once: it brings the queue up to date."
+        raise EquipmentError(Reason.STATE_UNUSABLE, "open queue", detail)
 
 
 def _version(connection: sqlite3.Connection) -> int:

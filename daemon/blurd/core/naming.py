@@ -9,6 +9,7 @@ Invariants
 import fnmatch
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 MAX_NAME_BYTES = 255
 MAX_COLLISIONS = 100_000
@@ -67,8 +68,13 @@ _EQUIVALENT_SUFFIXES: tuple[frozenset[str], ...] = (
 
 def is_temporary(name: str, patterns: Sequence[str]) -> bool:
     """True where a file's or folder's own name fits one of the patterns; case does not matter."""
-    lowered = name.lower()
-    return any(fnmatch.fnmatchcase(lowered, pattern.lower()) for pattern in patterns)
+    return _any_of(tuple(patterns)).match(name.lower()) is not None
+
+
+@lru_cache(maxsize=16)
+def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """One expression for all patterns: every name of a scan is held against it."""
+    return re.compile("|".join(fnmatch.translate(pattern.lower()) for pattern in patterns) or r"(?!)")
 
 
 def regions_path(path: str) -> str:

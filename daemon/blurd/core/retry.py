@@ -5,6 +5,11 @@ from dataclasses import dataclass
 from blurd.errors import Disposition
 from blurd.records import JobState
 
+_SLOWEST_BYTES_PER_S = 4 << 20
+"""How fast at least a file is read, or a copy written, from end to end."""
+_SLOWEST_FRAME_S = 0.02
+"""How long at most a frame takes in a step that goes over all of them at once."""
+
 MAX_RETURNS = 10
 """How often a clean stop or a reboot gives an attempt back before it counts after all."""
 
@@ -44,8 +49,17 @@ def outcome(disposition: Disposition, attempts: int, rule: RetryRule, jitter: fl
     return Outcome(JobState.DEFERRED, min(doubled, rule.longest_delay_s) * (0.75 + 0.5 * jitter))
 
 
-def after_return(attempts: int, returns: int, rule: RetryRule) -> Outcome:
+def after_return(attempts: int, returns: int, rule: RetryRule, jitter: float) -> Outcome:
     """What follows a stop without blame (clean stop, reboot): queued, until that happened too often."""
     if returns < MAX_RETURNS:
         return Outcome(JobState.QUEUED)
-    return outcome(Disposition.RETRY, attempts, rule, 0.5)
+    return outcome(Disposition.RETRY, attempts, rule, jitter)
+
+
+def patience_s(limit_s: float, source_bytes: int, frames: int = 0) -> float:
+    """How long a worker may show no progress over a file.
+
+    Progress is shown frame by frame; hashing, reading all packets and planning go over the whole file without, so a
+    long file has more time than the settings' limit.
+    """
+    return limit_s + source_bytes / _SLOWEST_BYTES_PER_S + frames * _SLOWEST_FRAME_S

@@ -8,7 +8,9 @@ The order, each step repeatable after a cut at any point
 5. The job is closed, then the staged name is removed.
 
 Invariants
-* Nothing is overwritten; a copy is published at most once.
+* Nothing is overwritten; a copy is published at most once: a job with a receipt never again, and where this very
+  content lies under the wanted name already and no job has that name (the queue was begun anew, or the job forgotten),
+  it is the copy.
 * Nothing but a copy of our own, by its SHA-256, is ever removed, and only after the one that replaces it is visible.
 * A lost staged file sends the job back to the queue.
 """
@@ -44,14 +46,17 @@ def publish(
         store.release(job.id, JobState.QUEUED, Reason.STAGED_LOST)
         emit(JobReturned(job.id, job.folder))
         return
-    if not _is_linked(outbound, job, staged):
+    if not _is_linked(ledger, outbound, job, staged):
         lost = _lost(inbound, outbound, job, staged)
         if lost is not None:
             store.release(job.id, lost, _REASONS[lost])
             outbound.remove_staged(staged.name)
             emit(_ended(job, lost))
             return
-        while True:
+        adopted = _adopted(store, outbound, job, staged)
+        if adopted is not None:
+            store.intend(job.id, adopted)
+        while adopted is None:
             name = outbound.free_name(staged.target, staged.name)
             store.intend(job.id, name)
             if outbound.publish(staged.name, name):
@@ -88,11 +93,13 @@ def receipt_of(folder: FolderName, staged: StagedCopy) -> dict[str, ReceiptValue
     return {
         "folder": folder,
         "source_sha256": staged.source_sha256,
+        "source_id": staged.source_id,
         "regions_sha256": staged.regions_sha256,
         "output_sha256": staged.sha256,
         "output_bytes": staged.size,
         "kind": staged.facts.kind,
         "format": staged.facts.format,
+        "suffix": staged.facts.suffix,
         "frames": staged.facts.frames,
         "renders": staged.verdict.renders,
         "model_hash": staged.model_hash,
@@ -109,10 +116,21 @@ _REASONS = {
 }
 
 
-def _is_linked(outbound: OutboundFolder, job: Job, staged: StagedCopy) -> bool:
-    """True where an earlier run linked this copy to the name it wrote down, and was cut off after that."""
+def _adopted(store: JobStore, outbound: OutboundFolder, job: Job, staged: StagedCopy) -> str | None:
+    """The name under which this very content lies in outbound though no job says so."""
+    found = outbound.copies(staged.target, staged.size, staged.sha256)
+    return next((name for name in found if not store.is_name_owned(job, name)), None)
+
+
+def _is_linked(ledger: Ledger, outbound: OutboundFolder, job: Job, staged: StagedCopy) -> bool:
+    """True where an earlier run linked this copy to the name it wrote down, and was cut off after that.
+
+    Where it even wrote the receipt, people may have taken the copy away since.
+    """
     if job.published is None:
         return False
+    if ledger.has(job.id):
+        return True
     if outbound.is_published(staged.name, job.published):
         return True
     with_staged = outbound.open_staged(staged.name)

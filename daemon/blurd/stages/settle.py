@@ -4,6 +4,7 @@ Invariants
 * Only regular files, reached through no link, are ever opened; everything else is refused with a reason, unopened.
 * A file that has a job for its very version costs one look-up and nothing more.
 * What is held in memory is one small value a file that is still settling; a file with a job is forgotten.
+* The looks that are due stand in a heap: what one file costs does not grow with the number of those that settle.
 * Depth is bounded by `MAX_DEPTH`; what lies deeper is refused with NAME_TOO_LONG, not skipped in silence.
 * Only a whole file whose content and name are those of no medium, and that has no regions, is ignored.
 * A file's own regions settle with it and are never a file to treat; without their file they are left alone.
@@ -16,6 +17,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 
 from blurd.adapters.files import FileReader, fully_allocated, stamp_of, writer_gone
 from blurd.adapters.folders import InboundFolder
@@ -54,6 +56,7 @@ class Settler:
         self.beat: Callable[[], None] = _nothing
         self._unreadable = 0
         self._seen: dict[str, Sighting] = {}
+        self._looks: list[tuple[float, str]] = []
         self._awaiting: dict[str, FileStamp] = {}
 
     @property
@@ -73,13 +76,13 @@ class Settler:
 
     def next_look_s(self) -> float | None:
         """When the next settling file is due for a look, on the monotonic clock."""
-        return min((sighting.look_again_s for sighting in self._seen.values()), default=None)
+        return self._looks[0][0] if self._looks else None
 
     def scan(self, inbound: InboundFolder, now_s: float) -> Iterator[FoundFile]:
         """Look at the whole tree; forget settling files that are gone."""
         present: set[str] = set()
         self._unreadable = 0
-        for path, status in self._walk(inbound, "", 0):
+        for path, status in walk(inbound, self._temporary, unreadable=self._count_unreadable):
             present.add(path)
             yield from self._look(inbound, path, status, now_s)
         for path in (self._seen.keys() | self._awaiting.keys()) - present:
@@ -95,7 +98,7 @@ class Settler:
             elif path == INBOUND_MARKER or any(is_temporary(part, self._temporary) for part in parts):
                 continue
             elif stat.S_ISDIR(status.st_mode):
-                for below, below_status in self._walk(inbound, path, len(parts)):
+                for below, below_status in walk(inbound, self._temporary, path, len(parts), self._count_unreadable):
                     yield from self._look(inbound, below, below_status, now_s)
             else:
                 yield from self._look(inbound, path, status, now_s)
@@ -109,31 +112,32 @@ class Settler:
                 return None
             raise
 
+    def _count_unreadable(self, _path: str) -> None:
+        self._unreadable += 1
+
     def look_at_due(self, inbound: InboundFolder, now_s: float) -> Iterator[FoundFile]:
         """Look at the settling files whose time has come."""
-        due = [path for path, sighting in self._seen.items() if sighting.look_again_s <= now_s]
-        return self.look_at(inbound, due, now_s)
+        for path in self._take_due(now_s):
+            yield from self.look_at(inbound, (path,), now_s)
+            seen = self._seen.get(path)
+            if seen is not None and seen.look_again_s <= now_s:
+                heappush(self._looks, (seen.look_again_s, path))
 
-    def _walk(self, inbound: InboundFolder, path: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
-        folders: list[tuple[str, os.stat_result]] = []
-        try:
-            for name, status in inbound.entries(path):
-                below = f"{path}/{name}" if path else name
-                if below == INBOUND_MARKER or is_temporary(name, self._temporary):
-                    continue
-                if stat.S_ISDIR(status.st_mode):
-                    folders.append((below, status))
-                elif not is_regions(name):
-                    yield below, status
-        except OSError as error:
-            # The next scan looks again; what can't be read must not pass for empty.
-            self._unreadable += error.errno not in (errno.ENOENT, errno.ENOTDIR)
-            return
-        for below, status in folders:
-            if depth + 1 < MAX_DEPTH:
-                yield from self._walk(inbound, below, depth + 1)
-            else:
-                yield below, status
+    def _take_due(self, now_s: float) -> tuple[str, ...]:
+        """The settling files whose time has come, taken off the queue of looks."""
+        due: dict[str, None] = {}
+        while self._looks and self._looks[0][0] <= now_s:
+            time_s, path = heappop(self._looks)
+            seen = self._seen.get(path)
+            if seen is not None and seen.look_again_s == time_s:  # else it was seen, or forgotten, meanwhile
+                due[path] = None
+        return tuple(due)
+
+    def _note(self, path: str, sighting: Sighting) -> None:
+        before = self._seen.get(path)
+        self._seen[path] = sighting
+        if before is None or before.look_again_s != sighting.look_again_s:
+            heappush(self._looks, (sighting.look_again_s, path))
 
     def _look(self, inbound: InboundFolder, path: str, status: os.stat_result, now_s: float) -> Iterator[FoundFile]:
         self.beat()
@@ -146,7 +150,8 @@ class Settler:
             self._await_regions(path, stamp)
             return
         self._awaiting.pop(path, None)
-        self._seen[path], step = sight(self._seen.get(path), stamp, now_s, self._rule, regions)
+        sighting, step = sight(self._seen.get(path), stamp, now_s, self._rule, regions)
+        self._note(path, sighting)
         if step is Step.WAIT:
             return
         refusal = self._refusal(path, status)
@@ -172,7 +177,8 @@ class Settler:
                 return Step.WAIT, None
             # Anything else is for the worker to meet: it counts attempts and says why.
             look = _Look(Evidence(None, None, Completeness.UNDETERMINED))
-        self._seen[path], step = judge(self._seen[path], look.evidence, now_s, self._rule)
+        sighting, step = judge(self._seen[path], look.evidence, now_s, self._rule)
+        self._note(path, sighting)
         if not look.known and self._may_be_other(path, regions):
             return step, Reason.NOT_MEDIA
         if step is Step.INCOMPLETE:
@@ -219,6 +225,38 @@ class Settler:
                 return _Look(replace(found, writer_gone=False), known)
             cut_off = is_cut_off(file)
         return _Look(replace(found, container=Completeness.INCOMPLETE) if cut_off else found, known, cut_off)
+
+
+def walk(
+    inbound: InboundFolder,
+    temporary: Sequence[str],
+    path: str = "",
+    depth: int = 0,
+    unreadable: Callable[[str], None] = lambda _: None,
+) -> Iterator[tuple[str, os.stat_result]]:
+    """All that lies below a folder and is to have a job in the end, with its status; what is too deep as the folder.
+
+    Calls `unreadable` with folders that are there and can't be read.
+    """
+    folders: list[tuple[str, os.stat_result]] = []
+    try:
+        for name, status in inbound.entries(path):
+            below = f"{path}/{name}" if path else name
+            if below == INBOUND_MARKER or is_temporary(name, temporary):
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                folders.append((below, status))
+            elif not is_regions(name):
+                yield below, status
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):  # what can't be read must not pass for empty
+            unreadable(path)
+        return  # the next scan looks again
+    for below, status in folders:
+        if depth + 1 < MAX_DEPTH:
+            yield from walk(inbound, temporary, below, depth + 1, unreadable)
+        else:
+            yield below, status
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ def read_all(file: BinaryIO, limit: int) -> bytes:
         file.seek(0)
         if size > limit:
             raise InputError(Reason.TOO_LARGE, "read the image")
-        data = file.read(limit + 1)
+        data = file.read(size + 1)  # not the limit: Python sets aside what is asked for
     except OSError as error:
         raise EquipmentError(Reason.READ_ERROR, "read the image") from error
     if len(data) > limit:

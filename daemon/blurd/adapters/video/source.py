@@ -34,6 +34,8 @@ _ONE_FRAME_A_PACKET: Final = frozenset(
     {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mjpeg", "prores", "ffv1", "rawvideo", "mpeg1video"}
 )
 """Codecs in which every shown packet is one frame; in others, fewer frames than packets are no sign of damage."""
+_LONGEST_FRAME_TICKS: Final = 2**31 - 1
+_LONGEST_FRAME_S: Final = 864_000.0
 _DECODING_TIMES: Final = frozenset({Format.AVI, Format.ASF})
 """Families whose times are those of decoding, which frames take along when they are put in order."""
 
@@ -55,6 +57,7 @@ class VideoSource:
         if self._index.shown > limits.max_frames:
             raise InputError(Reason.TOO_LARGE, "open the video")
         self._counted: int | None = None
+        self._duration_s: float | None = None
         self._nature = self._look(limits)
         self._target: Target = choose_target(file, code, self._nature, policy)
 
@@ -90,13 +93,14 @@ class VideoSource:
     def _facts(self, code: str) -> MediaFacts:
         width, height = self._lie.size_px
         frames = self._index.shown if self._counted is None else self._counted
-        return MediaFacts(MediaKind.VIDEO, code, self._target.suffix, width, height, frames, self._nature.duration_s)
+        duration_s = self._nature.duration_s if self._duration_s is None else self._duration_s
+        return MediaFacts(MediaKind.VIDEO, code, self._target.suffix, width, height, frames, duration_s)
 
     def frames(self) -> Iterator[VideoFrame]:
         """Every frame in order of presentation."""
         nature, lie = self._nature, self._lie
         clock = FrameClock(nature.tick_s, nature.nominal_ticks)
-        count = lost = 0
+        count = lost = first_ticks = end_ticks = ticks = 0
         with opened(self._file, self._code) as container:
             stream = video_stream(container)
             for stamp, picture in self._complete(self._decoded(container, stream, passes_over=len(self._places) > 0)):
@@ -107,12 +111,22 @@ class VideoSource:
                     if (picture.width, picture.height) != (nature.width_px, nature.height_px):
                         raise InputError(Reason.SIZE_CHANGES, "decode")
                     shown = laid_out(picture, nature.layout)
-                ticks = clock.time(self._stamp(count, stamp))
+                before, ticks = ticks, clock.time(self._stamp(count, stamp))
+                first_ticks = first_ticks if count else ticks
+                end_ticks = ticks + nature.length_ticks(shown.duration)
+                self._check_length(max(ticks - before if count else 0, end_ticks - ticks))
                 yield VideoFrame(shown, lie, count, ticks, nature.tick_s, blank=picture is None)
                 count += 1
         if count == lost or (self._counted is not None and count != self._counted):
             raise InputError(Reason.DAMAGED, "decode")
         self._counted = count
+        if self._index.timed and count != len(self._index.stamps):  # the packets' times are not the frames'
+            self._duration_s = (end_ticks - first_ticks) * nature.tick_s
+
+    def _check_length(self, ticks: int) -> None:
+        """No container can say that a frame is shown for so long, and no recorder meant it."""
+        if ticks > _LONGEST_FRAME_TICKS or ticks * self._nature.tick_s > _LONGEST_FRAME_S:
+            raise InputError(Reason.DAMAGED, "decode")
 
     def _stamp(self, count: int, stamp: int | None) -> int | None:
         """A frame's own time; where the container notes when packets are decoded, the time of its place in order."""
