@@ -363,6 +363,7 @@ def _supervise(settings: Settings, store: SqliteJobStore, log: EventLog, stop: t
         keeper.start()
     _await_first_look(keepers)
     notify.ready()
+    notify.alive(_status(keepers, overseer.workload()))
     while not stop.wait(RECOVER_EVERY_S) and not is_damage_noted(settings.queue_path):
         overseer.look(keeper.look_after for keeper in keepers)
         if not any(keeper.is_stuck() for keeper in keepers):
