@@ -17,9 +17,16 @@ _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A mount: where, and whether it takes no writing (the mount itself, or the whole file system)."""
+    """A mount: its number, which folder of its file system it shows and where, from what, of which kind.
 
+    `read_only` where it takes no writing: the mount itself, or the whole file system.
+    """
+
+    number: int
+    root: str
     point: Path
+    source: str
+    kind: str
     read_only: bool
 
 
@@ -44,8 +51,13 @@ def _mounts(table: bytes) -> Iterator[Mount]:
         fields, rest = before.split(b" "), after.split(b" ")
         if len(fields) > 5 and len(rest) > 2:  # noqa: PLR2004  `proc_pid_mountinfo(5)`: point 5th, options 6th, then after the dash
             read_only = b"ro" in (*fields[5].split(b","), *rest[2].split(b","))
-            yield Mount(_path(fields[4]), read_only)
+            root, source, kind = _text(fields[3]), _text(rest[1]), _text(rest[0])
+            yield Mount(int(fields[0]), root, _path(fields[4]), source, kind, read_only)
 
 
 def _path(field: bytes) -> Path:
-    return Path(os.fsdecode(_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), field)))
+    return Path(_text(field))
+
+
+def _text(field: bytes) -> str:
+    return os.fsdecode(_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), field))

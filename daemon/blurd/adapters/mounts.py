@@ -8,27 +8,17 @@ Invariants
 
 import fcntl
 import os
-import re
-from dataclasses import dataclass
 from pathlib import Path
 
+from blurd.adapters.mount_table import Mount, mounts
 from blurd.core.recognition import Place
 
 _FS_IOC_GETFSUUID = 0x80111500
 _UUID_BYTES = 16
-_OCTAL = re.compile(rb"\\([0-7]{3})")
 _VOLATILE_KINDS = frozenset({"tmpfs", "ramfs"})
 """File systems that are made anew, with a UUID of their own, each time they are mounted."""
 _KINDS_WITH_FSID = frozenset({"ext2", "ext3", "ext4", "btrfs"})
 """File systems whose `f_fsid` is made of the UUID; with others it is a device number, which means nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Mount:
-    root: str
-    point: str
-    kind: str
-    source: str
 
 
 def place_of(handle: int) -> Place:
@@ -40,14 +30,12 @@ def place_of(handle: int) -> Place:
     return Place(mount.source, mount.kind, inside, _uuid_of(handle, mount.kind))
 
 
-def _mount_of(handle: int) -> _Mount:
+def _mount_of(handle: int) -> Mount:
     wanted = _mount_id(handle)
-    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
-        before, _, after = line.partition(b" - ")
-        fields, (kind, source, *_) = before.split(b" "), after.split(b" ")
-        if int(fields[0]) == wanted:
-            return _Mount(_text(fields[3]), _text(fields[4]), _text(kind), _text(source))
-    raise FileNotFoundError("the folder's mount is gone")
+    found = next((mount for mount in mounts() if mount.number == wanted), None)
+    if found is None:
+        raise FileNotFoundError("the folder's mount is gone")
+    return found
 
 
 def _mount_id(handle: int) -> int:
@@ -56,11 +44,6 @@ def _mount_id(handle: int) -> int:
         if key == "mnt_id":
             return int(value)
     raise FileNotFoundError("the handle has no mount")
-
-
-def _text(field: bytes) -> str:
-    """A field of mountinfo, whose blanks are written in octal."""
-    return os.fsdecode(_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), field))
 
 
 def _uuid_of(handle: int, kind: str) -> str | None:
