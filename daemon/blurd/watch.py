@@ -152,11 +152,14 @@ class FolderKeeper(threading.Thread):
         settler.beat = self._beat
         self._next_scan_s = self._next_watcher_s = 0.0
         people = sharing(folder.mode, folder.output_group)
+        unlisted = store.is_unlisted(folder.key)
         while not self._stopping.is_set():
             self._beat()
             with self._guard.open_inbound() as inbound, self._guard.open_outbound(people) as outbound:
                 self.has_looked.set()
-                self._list_present(store, inbound)
+                if unlisted:
+                    self._list_present(store, inbound)
+                    unlisted = False
                 self._keep_watcher()
                 self._take_in(store, settler, inbound, outbound)
                 short = self._publish(store, inbound, outbound) or self._shortage(store, outbound)
@@ -167,9 +170,8 @@ class FolderKeeper(threading.Thread):
 
     def _list_present(self, store: SqliteJobStore, inbound: InboundFolder) -> None:
         """After the queue was begun anew: note what was there before, which a receipt may tell of."""
-        if store.is_unlisted(self._folder.key):
-            files = walk(inbound, self._settings.watch.temporary_names)
-            store.list_present(self._folder.key, [(path, stamp_of(status)) for path, status in files])
+        files = walk(inbound, self._settings.watch.temporary_names)
+        store.list_present(self._folder.key, [(path, stamp_of(status)) for path, status in files])
 
     def _take_in(
         self, store: SqliteJobStore, settler: Settler, inbound: InboundFolder, outbound: OutboundFolder

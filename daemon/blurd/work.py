@@ -66,6 +66,7 @@ from blurd.stages.wait import StopRequested, open_queue, patiently
 
 IDLE_S = 0.25
 BEAT_S = 1.0
+COUNT_EVERY_S = 5.0
 STOP_S = 10.0
 """How long the main thread may take to leave the running job once it was asked to stop."""
 STOP_IN_ALL_S = 3 * STOP_S
@@ -102,15 +103,14 @@ class Worker:
 
     def __post_init__(self) -> None:
         self._me = this_process()
-        folders = self.settings.folder
+        folders, work = self.settings.folder, self.settings.work
         self._codecs = {folder.key: build_codec(self.settings.limits, folder) for folder in folders}
         self._rules = {folder.key: mask_rules(folder, self.detectors) for folder in folders}
         self._degraded_noted = False
         self._folders = OpenFolders(self.settings.state.directory, folders, self.views)
-        work = self.settings.work
         self._retry = RetryRule(work.max_attempts, work.retry_first_s, work.retry_longest_s)
         self._current: Job | None = None
-        self._spent = False
+        self._spent, self._count, self._next_count_s = False, 0, 0.0
 
     def run(self) -> None:
         """Work until asked to stop, its share is done, the queue was set aside, or its view must be a fresh one."""
@@ -151,8 +151,11 @@ class Worker:
         return self.store.claim(self._me, tuple(largest), boot_clock_s(), limit_s, largest)
 
     def _waiting(self) -> int:
-        """How many jobs wait, for the line that `systemctl status` shows."""
-        return self._patiently(self.store.workload)[0]
+        """How many jobs wait, for the line that `systemctl status` shows; counted now and then: it costs by the job."""
+        if time.monotonic() >= self._next_count_s:
+            self._count = self._patiently(self.store.workload)[0]
+            self._next_count_s = time.monotonic() + COUNT_EVERY_S
+        return self._count
 
     def _patiently(self, act: Callable[[], T]) -> T:
         """Use the queue; wait while its disk is full. Raises `StopRequested` when asked to stop meanwhile."""
