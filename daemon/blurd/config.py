@@ -151,6 +151,7 @@ class EncodeSettings(_Table):
     codec: Literal["auto", "h264", "h265", "vp9"] = "auto"
     preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"] = "veryfast"
     quality: Annotated[int, Field(ge=0, le=63)] | None = None
+    untouched: Literal["copy", "encode"] = "copy"
 
 
 class ZoneSettings(_Table):

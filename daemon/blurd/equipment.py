@@ -28,10 +28,10 @@ def build_codec(limits: LimitSettings, policy: Policy) -> MediaCodec:
     )
     videos = VideoLimits(max_pixels=int(limits.max_frame_megapixels * 1_000_000), max_frames=limits.max_frames)
     encode = policy.encode
-    return AnyCodec(
-        ImageCodec(images),
-        VideoCodec(videos, VideoPolicy(policy.damaged, policy.audio, encode.codec, encode.quality, encode.preset)),
+    wanted = VideoPolicy(
+        policy.damaged, policy.audio, encode.codec, encode.quality, encode.preset, untouched=encode.untouched
     )
+    return AnyCodec(ImageCodec(images), VideoCodec(videos, wanted))
 
 
 class Detectors(Mapping[MediaKind, OpenVinoDetector]):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, BinaryIO
 
 from blurd.adapters.files import sha256_of, size_of
@@ -18,7 +19,7 @@ from blurd.adapters.trouble import writing
 from blurd.core.timeline import MaskRules, repair, spread_leaks
 from blurd.core.zones import Canvas, Zones, is_clear, with_zones, without_clear
 from blurd.ports import Detector, MediaCodec, MediaSource
-from blurd.records import Detection, MediaFacts, MediaKind, Progress, RgbPicture, Verdict
+from blurd.records import Detection, MediaFacts, MediaKind, Progress, RgbPicture, Timeline, Verdict
 from blurd.stages.analyse import analyse
 from blurd.stages.plan import plan
 from blurd.stages.render import render
@@ -107,9 +108,10 @@ def treat(
             target.truncate()
         drawn = with_zones(timeline, observations, zones, canvas, rules.style)
         with watch.stage("render"):
-            proofs = render(source, drawn, sampled, target, _part(progress, 0.5, 0.8))
+            taken = source.untouched(partial(_is_masked, drawn))
+            proofs = render(source, drawn, sampled, taken, target, _part(progress, 0.5, 0.8))
         with watch.stage("verify"):
-            expected = Expected(observations, drawn, proofs)
+            expected = Expected(observations, drawn, sampled, proofs, taken)
             leaks = verify(source, expected, target, codec, look, _part(progress, 0.8, 1.0))
         if not leaks:
             with writing("finish the copy"):
@@ -127,6 +129,10 @@ def treat(
             leaks = spread_leaks(leaks, observations, REPAIR_REACH_S)
         timeline = repair(timeline, leaks, max(0, renders - MAX_REPAIRS))
     raise AssertionError("a picture that is masked all over shows nothing")
+
+
+def _is_masked(timeline: Timeline, index: int) -> bool:
+    return bool(timeline.frames[index])
 
 
 def _canvas(source: MediaSource[Any]) -> Canvas:

@@ -3,7 +3,7 @@
 Pixels: `RgbPicture` is (height, width, 3) uint8 RGB, upright. Everything else about a frame is the adapter's own.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Protocol, Self, TypeVar
 
 import numpy as np
@@ -98,7 +98,8 @@ FrameT = TypeVar("FrameT", bound=Frame)
 class MediaSource(Protocol[FrameT]):
     """An opened input whose frames are `FrameT`.
 
-    `frames()` may be called once per pass and gives the same frames every time.
+    `frames()` may be called once per pass and gives the same frames every time. Groups are runs of frames, as ranges of
+    their indices in rising order, that a copy can take over from the source as they are coded.
     """
 
     @property
@@ -109,14 +110,22 @@ class MediaSource(Protocol[FrameT]):
     def output_facts(self) -> MediaFacts:
         """What the copy of this source will be: the format and suffix it is written with."""
 
-    def frames(self) -> Iterator[FrameT]:
-        """Every frame in order. Raises `InputError(DAMAGED)` instead of leaving one out."""
+    def frames(self, without: Sequence[range] = ()) -> Iterator[FrameT]:
+        """Every frame in order, but for those of groups. Raises `InputError(DAMAGED)` instead of leaving one out."""
 
-    def write(self, frames: Iterator[FrameT], target: BinaryIO) -> None:
+    def untouched(self, is_masked: Callable[[int], bool]) -> tuple[range, ...]:
+        """Groups in which no frame is masked; called after a pass over all frames. Often there are none."""
+
+    def write(self, frames: Iterator[FrameT], target: BinaryIO, taken: Sequence[range] = ()) -> None:
         """Encode frames of this source to `target` with quality, depth and colour of the source, and nothing else.
+
+        `frames` are all but those of the groups `taken`, which are taken over.
 
         Raises `EquipmentError` with an outbound reason when the target can't be written.
         """
+
+    def has_taken_over(self, taken: Sequence[range], copy: Self) -> bool:
+        """True where these groups are in `copy`, an opened copy, bit for bit, in their places and at their times."""
 
     def same_time(self, time_s: float, found: FrameT) -> bool:
         """True where `found`, decoded from the copy, is shown at this time, as far as the clocks of both tell."""

@@ -1,14 +1,17 @@
 """Render: decode again, mask, encode.
 
+Groups of frames without a mask are neither decoded nor encoded where the source can hand them on as they are.
+
 Invariant: the frames of the second pass are exactly those of the first; a frame more or less is an error, so that no
-frame is written that was not planned.
+frame is written that was not planned. A frame that is masked is in no group that is handed on.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from blurd.adapters.trouble import writing
 from blurd.core.ahead import ahead
+from blurd.core.groups import beside
 from blurd.errors import InputError, Reason
 from blurd.ports import FrameT, MediaSource
 from blurd.records import MediaKind, Timeline
@@ -21,35 +24,43 @@ def render(
     source: MediaSource[FrameT],
     timeline: Timeline,
     sampled: frozenset[int],
+    taken: Sequence[range],
     target: BinaryIO,
     progress: Callable[[float], None],
 ) -> Mapping[int, Any]:
-    """Write the masked copy to `target`; returns the proofs of the sampled frames, by their indices."""
+    """Write the masked copy to `target`, the groups `taken` as they are; returns the others' proofs by their indices.
+
+    There are proofs of the sampled frames alone.
+    """
     proofs: dict[int, Any] = {}
-    masked = ahead(_masked(source, timeline, sampled, proofs), AHEAD if source.facts.kind is MediaKind.VIDEO else 0)
-    source.write(_reported(masked, len(timeline.frames), progress), target)
+    masked = _masked(source, timeline, sampled, taken, proofs)
+    masked = ahead(masked, AHEAD if source.facts.kind is MediaKind.VIDEO else 0)
+    source.write(_reported(masked, len(timeline.frames), progress), target, taken)
     with writing("write the copy"):
         target.flush()
     return proofs
 
 
 def _masked(
-    source: MediaSource[FrameT], timeline: Timeline, sampled: frozenset[int], proofs: dict[int, Any]
+    source: MediaSource[FrameT],
+    timeline: Timeline,
+    sampled: frozenset[int],
+    taken: Sequence[range],
+    proofs: dict[int, Any],
 ) -> Iterator[FrameT]:
-    count = 0
-    for frame in source.frames():
-        if frame.index != count or count >= len(timeline.frames):
+    expected = beside(taken, len(timeline.frames))
+    for frame in source.frames(taken):
+        if frame.index != next(expected, None):
             raise InputError(Reason.DAMAGED, "render")
-        masked = frame.masked(timeline.frames[count])
-        if count in sampled:
-            proofs[count] = masked.proof()
+        masked = frame.masked(timeline.frames[frame.index])
+        if frame.index in sampled:
+            proofs[frame.index] = masked.proof()
         yield masked
-        count += 1
-    if count != len(timeline.frames):
+    if next(expected, None) is not None:
         raise InputError(Reason.DAMAGED, "render")
 
 
 def _reported(frames: Iterator[FrameT], total: int, progress: Callable[[float], None]) -> Iterator[FrameT]:
-    for count, frame in enumerate(frames, start=1):
+    for frame in frames:
         yield frame
-        progress(count / total)
+        progress((frame.index + 1) / total)

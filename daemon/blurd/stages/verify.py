@@ -10,6 +10,9 @@ Checked on the copy as a stranger would read it
 Of a video the last two are checked on samples: the first frame, the last, and one in each `SAMPLE_EVERY_S` (at most
 `MOST_SAMPLES` in all); of those that stand there one that was left to its neighbours, where there is one.
 
+Groups of frames that were handed on as they are coded must be in the copy bit for bit; of them the second detection
+looks at a sample in each `SAMPLE_TAKEN_EVERY_S`.
+
 A mask changes what the detector sees, and sometimes makes a hit of its own: half blur, half collar. Such a hit lies
 mostly on a mask and the source shows nothing there, not even at the detector's floor. It needs less cover than a hit
 that the source has too.
@@ -26,6 +29,7 @@ from typing import Any, BinaryIO
 
 from blurd.core.ahead import ahead
 from blurd.core.geometry import overlap
+from blurd.core.groups import beside, spread, without_those_of
 from blurd.core.masking import covered_share
 from blurd.errors import EquipmentError, InputError, Reason
 from blurd.ports import FrameT, MediaCodec, MediaSource
@@ -39,6 +43,7 @@ SAME_IOU = 0.3
 """Overlap from which a detection on the source is the one on the copy."""
 
 SAMPLE_EVERY_S = 5.0
+SAMPLE_TAKEN_EVERY_S = 30.0
 MOST_SAMPLES = 400
 AHEAD = 2
 """Frames of a video that are decoded before they are looked at."""
@@ -55,11 +60,16 @@ Leaks = Mapping[int, tuple[Detection, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the copy must be: what was seen in the source, what was masked, and proofs of the sampled frames."""
+    """What the copy must be: what was seen in the source, what was masked, which groups are the source's own.
+
+    `sampled` are the frames to be looked at; there is a proof of each that is in none of the groups.
+    """
 
     observations: Sequence[FrameObservation]
     timeline: Timeline
+    sampled: frozenset[int]
     proofs: Mapping[int, Any]
+    taken: Sequence[range] = ()
 
 
 def verify(
@@ -70,7 +80,7 @@ def verify(
     look: Look,
     progress: Callable[[float], None],
 ) -> Leaks:
-    """Check `copy`, looking at the frames of which there are proofs.
+    """Check `copy`.
 
     Raises OUTPUT_DIFFERS or METADATA_LEFT; returns what is still to be seen.
     """
@@ -81,26 +91,36 @@ def verify(
     observations = expected.observations
     is_video = source.facts.kind is MediaKind.VIDEO
     looks = _Looks(expected, look, LOOKS_AT_ONCE if is_video else 1)
-    count = 0
+    looked_at, passed_over = _choose(expected)
+    places = beside(passed_over, len(observations))
     try:
         found = codec.open(copy)
-        for index, frame in enumerate(ahead(found.frames(), AHEAD if is_video else 0)):
-            count = index + 1
-            if count > len(observations) or not source.same_time(observations[index].time_s, frame):
+        for frame in ahead(found.frames(passed_over), AHEAD if is_video else 0):
+            index = frame.index
+            if index != next(places, None) or not source.same_time(observations[index].time_s, frame):
                 raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify")
-            if index in expected.proofs:
-                if not source.compare(expected.proofs[index], frame):
-                    raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify")
+            if index in expected.proofs and not source.compare(expected.proofs[index], frame):
+                raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify")
+            if index in looked_at:
                 looks.begin(index, frame.rgb())
-            progress(count / len(observations))
+            progress((index + 1) / len(observations))
         leaks = looks.end()
+        is_whole = next(places, None) is None and source.has_taken_over(expected.taken, found)
     except InputError as error:
         raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify") from error
     finally:
         looks.close()
-    if count != len(observations) or not _same(found.facts, source.output_facts):
+    if not is_whole or not _same(found.facts, source.output_facts):
         raise EquipmentError(Reason.OUTPUT_DIFFERS, "verify")
     return leaks
+
+
+def _choose(expected: Expected) -> tuple[frozenset[int], tuple[range, ...]]:
+    """The frames to look at, and the groups that need not be decoded for that."""
+    of_groups = expected.sampled - expected.proofs.keys()
+    times = ((index, expected.observations[index].time_s) for index in of_groups)
+    chosen = spread(times, SAMPLE_TAKEN_EVERY_S)
+    return frozenset({*expected.proofs, *chosen}), without_those_of(expected.taken, chosen)
 
 
 class _Looks:

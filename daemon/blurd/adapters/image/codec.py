@@ -6,7 +6,7 @@ Invariants
 * A source holds its file in memory, so a source that is replaced on disk does not change under the passes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Self
 
@@ -81,12 +81,25 @@ class ImageSource:
         document = self._document
         return MediaFacts(MediaKind.IMAGE, code.value, SUFFIXES[code], document.width, document.height, document.pages)
 
-    def frames(self) -> Iterator[ImageFrame]:
+    def frames(self, without: Sequence[range] = ()) -> Iterator[ImageFrame]:  # noqa: ARG002  there are no groups
         """Every page in order, one in memory at a time."""
         for index in range(self._document.pages):
             yield ImageFrame(self._document.picture(index), index)
 
-    def write(self, frames: Iterator[ImageFrame], target: BinaryIO) -> None:
+    def untouched(self, is_masked: Callable[[int], bool]) -> tuple[range, ...]:  # noqa: ARG002
+        """None: every page is encoded anew."""
+        return ()
+
+    def has_taken_over(self, taken: Sequence[range], copy: Self) -> bool:  # noqa: ARG002
+        """True where nothing was to be taken over."""
+        return not taken
+
+    def write(
+        self,
+        frames: Iterator[ImageFrame],
+        target: BinaryIO,
+        taken: Sequence[range] = (),  # noqa: ARG002
+    ) -> None:
         """Encode frames of this source; `target` is empty and can seek."""
         self._document.write((frame.picture for frame in frames), target)
 

@@ -21,6 +21,7 @@ import av
 import av.logging
 from av.stream import Disposition
 
+from blurd.adapters.video.groups import GroupFinder, Groups
 from blurd.core.containers import Format
 from blurd.errors import EquipmentError, InputError, Reason
 
@@ -122,7 +123,7 @@ class PacketIndex:
     `stamps` are the presentation times in ticks of those that are to be shown, rising; empty where some have none, or
     two the same. `timed` is False where some have none: then the frames' own are guesses. `leading` of them come after
     the first key picture in the file and before it in time: they need pictures from before the file's begin, and no
-    player shows them.
+    player shows them. `groups` are those that can be taken over as they are, where there are such.
     """
 
     shown: int
@@ -131,6 +132,7 @@ class PacketIndex:
     stamps: "array[int]"
     last_duration: int
     payload_bytes: int
+    groups: Groups | None = None
 
 
 def index_packets(file: BinaryIO, code: Format) -> PacketIndex:
@@ -138,7 +140,8 @@ def index_packets(file: BinaryIO, code: Format) -> PacketIndex:
     with opened(file, code) as container, reading("read the packets", file):
         stream = video_stream(container)
         is_vp8 = stream.codec_context.name == "vp8"
-        stamps, last, complete = array("q"), (0, 0), True
+        finder = GroupFinder(stream.codec_context.extradata or b"") if stream.codec_context.name == "h264" else None
+        stamps, last, complete, discarded = array("q"), (0, 0), True, False
         shown = leading = size = 0
         first_key: int | None = None
         for packet in container.demux(stream):
@@ -146,7 +149,10 @@ def index_packets(file: BinaryIO, code: Format) -> PacketIndex:
                 continue
             size += packet.size
             if packet.is_discard or (is_vp8 and not bytes(packet)[0] & _SHOWN_VP8):
+                discarded = True
                 continue
+            if finder is not None:
+                finder.add(shown, bytes(packet))
             shown += 1
             if packet.pts is None:
                 complete = False
@@ -162,4 +168,5 @@ def index_packets(file: BinaryIO, code: Format) -> PacketIndex:
     ordered = array("q", sorted(stamps)) if complete else array("q")
     if any(first == second for first, second in itertools.pairwise(ordered)):
         ordered = array("q")
-    return PacketIndex(shown, leading, complete, ordered, last[1], size)
+    groups = finder.result(stamps, ordered) if finder is not None and not discarded else None
+    return PacketIndex(shown, leading, complete, ordered, last[1], size, groups)

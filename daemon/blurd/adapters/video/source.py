@@ -10,10 +10,13 @@ Invariants
 """
 
 import math
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, BinaryIO, Final
+from itertools import chain, zip_longest
+from typing import Any, BinaryIO, Final, Self
 
 import av
 
@@ -22,9 +25,11 @@ from blurd.adapters.video.demux import PacketIndex, index_packets, opened, readi
 from blurd.adapters.video.frame import VideoFrame
 from blurd.adapters.video.nature import Nature, nature_of
 from blurd.adapters.video.pixels import blank, laid_out
+from blurd.adapters.video.splice import can_take_over, coded_pictures
 from blurd.adapters.video.target import Target, VideoPolicy, choose_target
 from blurd.adapters.video.writer import write_video
 from blurd.core.containers import Format
+from blurd.core.groups import beside
 from blurd.core.timing import FrameClock
 from blurd.core.upright import Upright, lying
 from blurd.errors import InputError, Reason
@@ -36,6 +41,8 @@ _ONE_FRAME_A_PACKET: Final = frozenset(
 """Codecs in which every shown packet is one frame; in others, fewer frames than packets are no sign of damage."""
 _LONGEST_FRAME_TICKS: Final = 2**31 - 1
 _LONGEST_FRAME_S: Final = 864_000.0
+_SHORTEST_RUN_S: Final = 1.0
+"""Runs of frames that are shorter are encoded like those around: each begins a group anew, and an encoder."""
 _DECODING_TIMES: Final = frozenset({Format.AVI, Format.ASF})
 """Families whose times are those of decoding, which frames take along when they are put in order."""
 
@@ -57,6 +64,7 @@ class VideoSource:
         if self._index.shown > limits.max_frames:
             raise InputError(Reason.TOO_LARGE, "open the video")
         self._counted: int | None = None
+        self._is_exact = False
         self._duration_s: float | None = None
         self._nature = self._look(limits)
         self._target: Target = choose_target(file, code, self._nature, policy)
@@ -81,6 +89,11 @@ class VideoSource:
         return lying(nature.width_px, nature.height_px, nature.matrix, float(nature.sample_aspect))
 
     @property
+    def tick_s(self) -> float:
+        """The unit of its times, in seconds."""
+        return self._nature.tick_s
+
+    @property
     def facts(self) -> MediaFacts:
         """Format, upright size, frames (the packets' number until a pass has counted) and duration."""
         return self._facts(self._code.value)
@@ -96,14 +109,17 @@ class VideoSource:
         duration_s = self._nature.duration_s if self._duration_s is None else self._duration_s
         return MediaFacts(MediaKind.VIDEO, code, self._target.suffix, width, height, frames, duration_s)
 
-    def frames(self) -> Iterator[VideoFrame]:
-        """Every frame in order of presentation."""
+    def frames(self, without: Sequence[range] = ()) -> Iterator[VideoFrame]:
+        """Every frame in order of presentation, but for those of the groups left out, such as `untouched` gave."""
         nature, lie = self._nature, self._lie
         clock = FrameClock(nature.tick_s, nature.nominal_ticks)
+        left_out = sum(map(len, without))
         count = lost = first_ticks = end_ticks = ticks = 0
+        is_exact = True
         with opened(self._file, self._code) as container:
             stream = video_stream(container)
-            for stamp, picture in self._complete(self._decoded(container, stream, passes_over=len(self._places) > 0)):
+            places = beside(without, sys.maxsize)
+            for stamp, picture in self._complete(self._decoded(container, stream, without), left_out):
                 if picture is None:
                     shown, lost = nature.empty(), lost + 1
                     blank(shown)
@@ -111,17 +127,27 @@ class VideoSource:
                     if (picture.width, picture.height) != (nature.width_px, nature.height_px):
                         raise InputError(Reason.SIZE_CHANGES, "decode")
                     shown = laid_out(picture, nature.layout)
-                before, ticks = ticks, clock.time(self._stamp(count, stamp))
+                index = next(places)
+                before, ticks = ticks, clock.time(self._stamp(index, stamp))
                 first_ticks = first_ticks if count else ticks
                 end_ticks = ticks + nature.length_ticks(shown.duration)
-                self._check_length(max(ticks - before if count else 0, end_ticks - ticks))
-                yield VideoFrame(shown, lie, count, ticks, nature.tick_s, blank=picture is None)
+                self._check_length(max(ticks - before if count and not left_out else 0, end_ticks - ticks))
+                is_exact = is_exact and picture is not None and self._is_at(index, ticks)
+                yield VideoFrame(shown, lie, index, ticks, nature.tick_s, blank=picture is None)
                 count += 1
+        self._finish(count + left_out, lost)
+        if not left_out:
+            self._is_exact = is_exact
+            if self._index.timed and count != len(self._index.stamps):  # the packets' times are not the frames'
+                self._duration_s = (end_ticks - first_ticks) * nature.tick_s
+
+    def _finish(self, count: int, lost: int) -> None:
         if count == lost or (self._counted is not None and count != self._counted):
             raise InputError(Reason.DAMAGED, "decode")
         self._counted = count
-        if self._index.timed and count != len(self._index.stamps):  # the packets' times are not the frames'
-            self._duration_s = (end_ticks - first_ticks) * nature.tick_s
+
+    def _is_at(self, index: int, ticks: int) -> bool:
+        return index < len(self._index.stamps) and self._index.stamps[index] == ticks
 
     def _check_length(self, ticks: int) -> None:
         """No container can say that a frame is shown for so long, and no recorder meant it."""
@@ -145,14 +171,17 @@ class VideoSource:
         known = self._is_one_to_one and self._code not in _DECODING_TIMES
         return self._index.stamps if known and self._policy.damaged == "mask" else ()
 
-    def _decoded(self, container: Any, stream: Any, *, passes_over: bool) -> Iterator[av.VideoFrame]:
+    def _decoded(
+        self, container: Any, stream: Any, without: Sequence[range] = (), *, passes_over: bool | None = None
+    ) -> Iterator[av.VideoFrame]:
         """Frames as the decoder gives them, damaged ones too where the folder masks them.
 
         A packet of which nothing can be decoded is passed over then, where its place is known, and rejected else.
         """
         masks_damage = self._policy.damaged == "mask"
+        passes_over = len(self._places) > 0 and not without if passes_over is None else passes_over
         stream.thread_type = "AUTO"
-        packets = container.demux(stream)
+        packets = _packets(container.demux(stream), without)
         while True:
             with reading("decode", self._file):
                 packet = next(packets, None)
@@ -160,7 +189,11 @@ class VideoSource:
                 return
             try:
                 with reading("decode", self._file):
-                    found = packet.decode()
+                    if isinstance(packet, range):
+                        found = stream.decode(None)
+                        stream.codec_context.flush_buffers()
+                    else:
+                        found = packet.decode()
             except InputError:
                 if not masks_damage or not passes_over:
                     raise
@@ -170,9 +203,11 @@ class VideoSource:
                     raise InputError(Reason.DAMAGED, "decode")
                 yield frame
 
-    def _complete(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[int | None, av.VideoFrame | None]]:
+    def _complete(
+        self, frames: Iterator[av.VideoFrame], left_out: int
+    ) -> Iterator[tuple[int | None, av.VideoFrame | None]]:
         """Each frame with its stamp; None for one that is damaged, or missing where its place is known."""
-        index, expected = self._index, self._places
+        index, expected = self._index, self._places if not left_out else ()
         place = decoded = 0
         for frame in frames:
             stamp = frame.pts
@@ -184,18 +219,62 @@ class VideoSource:
             decoded += 1
         for missing in expected[place:]:
             yield missing, None
-        if self._is_one_to_one and not len(expected) and decoded < index.shown - index.leading:
+        if self._is_one_to_one and not len(expected) and decoded < index.shown - index.leading - left_out:
             raise InputError(Reason.DAMAGED, "decode")
 
-    def write(self, frames: Iterator[VideoFrame], target: BinaryIO) -> None:
-        """Encode frames of this source, with its sound where the folder keeps it."""
-        write_video(self._nature, self._target, frames, (self._file, self._code), target)
+    def untouched(self, is_masked: Callable[[int], bool]) -> tuple[range, ...]:
+        """Groups of frames without a mask that a copy can take over as coded; known after a pass over all frames."""
+        groups = self._index.groups
+        if groups is None or not self._is_exact or groups.frames != self._counted:
+            return ()
+        found = groups.clear(is_masked, round(self._nature.rate * _SHORTEST_RUN_S))
+        return found if found and can_take_over(self._nature, self._target, (self._file, self._code)) else ()
+
+    def write(self, frames: Iterator[VideoFrame], target: BinaryIO, taken: Sequence[range] = ()) -> None:
+        """Encode frames of this source and take over these groups, with its sound where the folder keeps it."""
+        write_video(self._nature, self._target, frames, (self._file, self._code), target, taken)
+
+    def has_taken_over(self, taken: Sequence[range], copy: Self) -> bool:
+        """True where the pictures of these groups are in `copy`, bit for bit, in their places and at their times."""
+        if not taken:
+            return True
+        ours, theirs = self._index.stamps, copy._index.stamps
+        if len(ours) != len(theirs):
+            return False
+        for index in chain.from_iterable(taken):
+            if not self._is_same_time(ours[index] * self.tick_s, theirs[index] * copy.tick_s, copy.tick_s):
+                return False
+        one = coded_pictures((self._file, self._code), taken)
+        other = coded_pictures((copy._file, copy._code), taken)
+        with closing(one), closing(other):
+            pairs = zip_longest(one, other, fillvalue=(None, ()))
+            return all(units == found for (_, units), (_, found) in pairs)
 
     def same_time(self, time_s: float, found: VideoFrame) -> bool:
         """True where `found` is shown at this time, as far as the coarser clock of source and copy tells."""
-        half_tick_s = max(self._nature.tick_s, found.tick_s) / 2
-        return math.isclose(time_s, found.time_s, rel_tol=0, abs_tol=half_tick_s)
+        return self._is_same_time(time_s, found.time_s, found.tick_s)
+
+    def _is_same_time(self, time_s: float, found_s: float, tick_s: float) -> bool:
+        return math.isclose(time_s, found_s, rel_tol=0, abs_tol=max(self._nature.tick_s, tick_s) / 2)
 
     def compare(self, proof: compare.FrameProof, found: VideoFrame) -> bool:
         """True where `found`, decoded from the copy, is the frame that gave the proof, as far as coding allows."""
         return compare.agree(proof, found.picture)
+
+
+def _packets(packets: Iterator[Any], without: Sequence[range]) -> Iterator[Any]:
+    """The packets, but for those left out; where they begin, that group is given."""
+    left = iter(without)
+    group = next(left, None)
+    place = begun = 0
+    for packet in packets:
+        if group is None or not packet.size:
+            yield packet
+            continue
+        if place == group.start and place > begun:
+            yield group
+        if place not in group:
+            yield packet
+        place += 1
+        if place == group.stop:
+            begun, group = place, next(left, None)

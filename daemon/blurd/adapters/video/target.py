@@ -27,13 +27,18 @@ ENCODERS: Final = MappingProxyType({"h264": "libx264", "h265": "libx265", "vp9":
 
 @dataclass(frozen=True, slots=True)
 class VideoPolicy:
-    """What a folder says about videos. `quality` is the encoder's constant quality factor, None its default here."""
+    """What a folder says about videos.
+
+    `quality` is the encoder's constant quality factor, None its default here. `untouched` says what becomes of pictures
+    that carry no mask.
+    """
 
     damaged: Literal["reject", "mask"] = "reject"
     audio: Literal["drop", "copy"] = "drop"
     codec: Literal["auto", "h264", "h265", "vp9"] = "auto"
     quality: int | None = None
     preset: str = "veryfast"
+    untouched: Literal["copy", "encode"] = "copy"
 
 
 @dataclass(frozen=True, slots=True)
