@@ -16,14 +16,17 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+import av
+
 import laden
 import media
 import variants
 from blurd.adapters.coco import read_annotations
 from blurd.adapters.mot import read_video_annotations
 from blurd.adapters.regions import is_cut_off, parse_regions
+from blurd.adapters.video.groups import GroupFinder
 from blurd.config import check_settings, load_settings
-from blurd.core import containers
+from blurd.core import containers, h264
 from blurd.core.containers import BytesReader, Completeness, Format, icc, riff, tiff
 from blurd.core.containers.reader import ParseError, View
 from blurd.core.zones import Region
@@ -101,6 +104,18 @@ def check_annotations(data: bytes) -> None:
             _refused(error, Reason.ANNOTATIONS_INVALID)
 
 
+def check_pictures(data: bytes) -> None:
+    """Units and parameter sets of H.264, and what is made of them."""
+    for read in (h264.sequence_set, h264.picture_set, h264.read_header):
+        with suppress(ValueError):
+            read(data)
+    finder = GroupFinder(data[: data[0]] if data else b"")
+    for place in range(2):
+        finder.add(place, data[data[0] :] if data else b"")
+    found = finder.result((0, 1), (0, 1))
+    assert found is None or (found.frames == 2 and all(0 <= start < 2 for start in found.starts))
+
+
 def _refused(error: BlurdError, reason: Reason) -> None:
     """The one reason that the parser names, with a sentence."""
     assert error.reason is reason
@@ -174,10 +189,23 @@ class Target:
     share: float
 
 
+def picture_seeds() -> tuple[bytes, ...]:
+    """Headers, each behind its length, and the first packet."""
+    found = []
+    for name in ("mp4_h264", "mkv_h264", "ts_h264"):
+        with av.open(io.BytesIO(variants.variant(name).data), "r") as container:
+            stream = container.streams.video[0]
+            header = (stream.codec_context.extradata or b"")[:255]
+            packet = next(packet for packet in container.demux(stream) if packet.size)
+            found.append(bytes([len(header)]) + header + bytes(packet))
+    return tuple(found)
+
+
 TARGETS: Mapping[str, Target] = {
-    "containers": Target(check_containers, container_seeds, 1 << 16, 0.5),
+    "containers": Target(check_containers, container_seeds, 1 << 16, 0.4),
     "sidecars": Target(check_sidecars, lambda: tuple(map(as_json, _REGIONS)), 1 << 14, 1 / 6),
     "settings": Target(check_settings_file, settings_seeds, 1 << 14, 1 / 6),
+    "pictures": Target(check_pictures, picture_seeds, 1 << 12, 0.1),
     "annotations": Target(check_annotations, lambda: (_MOT, as_json(_COCO)), 1 << 14, 1 / 6),
 }
 

@@ -153,7 +153,7 @@ class Broken(ImageCodec):
         source = super().open(file)
         write = source.write
         spoil = {"unmasked": self._unmasked, "trailer": self._trailer, "cut": self._cut}[self._fault]
-        source.write = lambda frames, target, taken=(): spoil(source, write, frames, target)  # type: ignore[method-assign,misc,assignment]
+        source.write = lambda frames, target, _taken: spoil(source, write, frames, target)  # type: ignore[method-assign,misc,assignment]
         return source
 
     @staticmethod
