@@ -40,9 +40,10 @@ from blurd.records import (
 
 _LATEST = "SELECT * FROM job WHERE folder = ? AND path = ? ORDER BY id DESC LIMIT 1"
 _INSERT = """
-    INSERT INTO job (folder, path, size, mtime_ns, ctime_ns, inode, regions, state, reason, created_at, changed_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO job (folder, path, size, mtime_ns, ctime_ns, inode, regions, state, reason, created_at, changed_at,
+        waiting_since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+_STAGE_TIME = "INSERT INTO stage_time (job, stage, seconds, frames) VALUES (?, ?, ?, ?)"
 _COPIES_BEFORE = """
     SELECT * FROM job WHERE folder = ? AND path = ? AND id < ? AND size = ? AND mtime_ns = ?
         AND state IN ('published', 'superseded') AND published IS NOT NULL AND staged IS NOT NULL ORDER BY id
@@ -150,6 +151,9 @@ class SqliteJobStore(RebuiltStore):
             if row is None:
                 return False
             self._connection.execute("UPDATE job SET staged = ? WHERE id = ?", (dump_staged(staged), job))
+            self._connection.execute("DELETE FROM stage_time WHERE job = ?", (job,))
+            times = ((job, stage, seconds, staged.facts.frames) for stage, seconds in staged.stage_seconds.items())
+            self._connection.executemany(_STAGE_TIME, times)
             self._move(row, JobState.STAGED, None)
             return True
 
@@ -358,8 +362,7 @@ class SqliteJobStore(RebuiltStore):
                 dump_regions(file.regions),
                 file.state,
                 file.refusal,
-                now,
-                now,
+                *(now, now, now),
             ),
         )
         job = JobId(int(cursor.lastrowid or 0))

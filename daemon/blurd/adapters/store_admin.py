@@ -10,6 +10,7 @@ Invariants
 import sqlite3
 from collections.abc import Sequence
 
+from blurd.adapters.host import wall_clock
 from blurd.adapters.store_base import QueueFile
 from blurd.core.lifecycle import FINISHED, RETRIABLE
 from blurd.errors import EquipmentError, Reason
@@ -66,7 +67,8 @@ class QueueAdministration(QueueFile):
             state = JobState(self._known(job)["state"])
             if state not in FINISHED:
                 raise EquipmentError(Reason.JOB_NOT_SUITABLE, "forget", f"Job {job} is {state}, not finished.")
-            self._connection.execute("DELETE FROM history WHERE job = ?", (job,))
+            for table in ("history", "stage_time"):
+                self._connection.execute(f"DELETE FROM {table} WHERE job = ?", (job,))  # noqa: S608  our own names
             self._connection.execute("DELETE FROM job WHERE id = ?", (job,))
         return state
 
@@ -77,5 +79,8 @@ class QueueAdministration(QueueFile):
         return row
 
     def _renew(self, job: int) -> None:
-        self._connection.execute("UPDATE job SET attempts = 0, returns = 0, not_before_s = 0 WHERE id = ?", (job,))
+        self._connection.execute(
+            "UPDATE job SET attempts = 0, returns = 0, not_before_s = 0, waiting_since = ? WHERE id = ?",
+            (wall_clock(), job),
+        )
         self._move(self._row(job), JobState.QUEUED, None)
