@@ -3,15 +3,16 @@
 import hashlib
 import io
 import subprocess
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from appliance import settings_text
 from blurd.adapters.files import stamp_of
 from blurd.adapters.folders import InboundFolder, OutboundFolder
-from blurd.adapters.host import this_process
+from blurd.adapters.host import this_process, wall_clock
 from blurd.adapters.ledger import Ledger
 from blurd.adapters.store import SqliteJobStore
+from blurd.adapters.store_names import NameErasure
 from blurd.cli import main
 from blurd.config import Settings, load_settings
 from blurd.errors import Reason
@@ -135,3 +136,8 @@ class Desk:
             for path in sorted(out.rglob("*"))
             if path.is_file() and ".blurd" not in path.parts
         }
+
+    def erase_names(self) -> int:
+        """Erase all names that may go, as if every job had ended long ago; of how many jobs."""
+        with closing(NameErasure(self.settings.queue_path)) as queue:
+            return queue.erase(wall_clock(), 1000)

@@ -34,12 +34,6 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     made.store.close()
 
 
-def erase(desk: Desk) -> int:
-    """Erase all that is due now, as if every job had ended long ago."""
-    with closing(NameErasure(desk.settings.queue_path)) as queue:
-        return queue.erase(wall_clock(), 1000)
-
-
 def remains(desk: Desk, word: str = TELLING) -> dict[str, int]:
     """How often a word stands in the queue's files."""
     found = sorted(desk.settings.state.directory.glob("queue.sqlite*"))
@@ -73,9 +67,9 @@ def test_no_byte_of_a_name_is_left_in_the_queues_files(desk: Desk) -> None:
     writer.commit()
     writer.close()
     assert sum(remains(desk).values()) > 4000
-    assert erase(desk) == 1000
-    assert erase(desk) == 1000
-    assert erase(desk) == 4
+    assert desk.erase_names() == 1000
+    assert desk.erase_names() == 1000
+    assert desk.erase_names() == 4
     assert remains(desk)["queue.sqlite-wal"] == 0
     with closing(NameErasure(desk.settings.queue_path)) as queue:
         assert queue.is_scrub_due(wall_clock())
@@ -89,7 +83,7 @@ def test_originals_that_are_still_there_are_not_taken_again_and_all_is_accounted
     """Also by a process that had the queue open when the first name was erased."""
     furnish(desk)
     before = desk.account(hashes=True).as_json()
-    assert erase(desk) == 4
+    assert desk.erase_names() == 4
     assert desk.account(hashes=True).as_json() == before
     assert desk.account().foreign == []
     for path in (desk.root / "in").rglob("*.*"):
@@ -105,7 +99,7 @@ def test_originals_that_are_still_there_are_not_taken_again_and_all_is_accounted
 def test_a_copy_whose_name_was_erased_still_owns_it_in_outbound(desk: Desk) -> None:
     """The same content dropped in anew is put beside it, and not taken for it."""
     first = desk.publish("a.jpg")
-    erase(desk)
+    desk.erase_names()
     (desk.root / "in" / "a.jpg").write_bytes(b"another")
     stamp = stamp_of((desk.root / "in" / "a.jpg").stat())
     desk.store.enqueue(FOLDER, [FoundFile("a.jpg", stamp)])
@@ -131,7 +125,7 @@ def test_what_is_not_at_its_end_keeps_its_name_and_so_does_what_ended_lately(des
 
 def test_the_commands_say_so_in_clear_words(desk: Desk) -> None:
     jobs = furnish(desk)
-    erase(desk)
+    desk.erase_names()
     shown = desk.blurd("show", str(jobs["published"]))
     assert shown.returncode == 0
     assert "its name was erased on" in shown.stdout
@@ -151,7 +145,7 @@ def test_a_copy_is_made_again_though_its_name_was_erased(desk: Desk) -> None:
     first = desk.publish("trip/a.jpg")
     gone = desk.publish("gone.jpg")
     (desk.root / "in" / "gone.jpg").unlink()
-    erase(desk)
+    desk.erase_names()
     result = desk.blurd("redo", "--folder", "photos")
     assert result.returncode == 1
     assert result.stdout.splitlines() == [
@@ -166,7 +160,7 @@ def test_a_copy_is_made_again_though_its_name_was_erased(desk: Desk) -> None:
 def test_the_key_is_for_the_owner_alone(desk: Desk) -> None:
     desk.publish("a.jpg")
     assert not (desk.settings.state.directory / "names.key").exists()
-    erase(desk)
+    desk.erase_names()
     assert stat.S_IMODE((desk.settings.state.directory / "names.key").stat().st_mode) == 0o600
 
 
@@ -174,7 +168,7 @@ def test_a_key_that_was_made_before_a_cut_is_used(desk: Desk) -> None:
     """Cut off between the key and the first digest; nothing is erased yet then."""
     desk.publish("a.jpg")
     key = make_key(desk.settings.state.directory)
-    erase(desk)
+    desk.erase_names()
     assert (desk.settings.state.directory / "names.key").read_bytes() == key
     assert desk.account().is_sound
 
@@ -182,7 +176,7 @@ def test_a_key_that_was_made_before_a_cut_is_used(desk: Desk) -> None:
 @pytest.mark.parametrize("damage", ["lost", "another"])
 def test_a_queue_whose_key_is_lost_is_begun_anew_and_nothing_is_published_twice(desk: Desk, damage: str) -> None:
     desk.publish("a.jpg")
-    erase(desk)
+    desk.erase_names()
     key = desk.settings.state.directory / "names.key"
     key.unlink() if damage == "lost" else key.write_bytes(os.urandom(32))
     stamp = stamp_of((desk.root / "in" / "a.jpg").stat())
@@ -207,9 +201,9 @@ def test_a_note_at_the_share_goes_before_the_name(desk: Desk) -> None:
     writer.execute("INSERT INTO note (job, folder, path, sha256) VALUES (?, 'photos', x'61', '')", (job,))
     writer.commit()
     writer.close()
-    assert erase(desk) == 0
+    assert desk.erase_names() == 0
     desk.store.forget_note(job)
-    assert erase(desk) == 1
+    assert desk.erase_names() == 1
 
 
 # -- housekeeping ------------------------------------------------------------------------------------------------------
@@ -265,7 +259,7 @@ def test_a_reader_that_stays_holds_up_nobody(desk: Desk, monkeypatch: pytest.Mon
     reader = sqlite3.connect(desk.settings.queue_path, isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM job").fetchall()
-    assert erase(desk) == 1
+    assert desk.erase_names() == 1
     with closing(NameErasure(desk.settings.queue_path)) as queue:
         assert not queue.empty_log()
         reader.execute("ROLLBACK")

@@ -76,11 +76,12 @@ class Notes:
     def _write(self, store: SqliteJobStore, outbound: OutboundFolder, job: Job, before: Note | None) -> None:
         content = note_text(job).encode()
         sha256 = hashlib.sha256(content).hexdigest()
+        staged = staged_name(job.id, _NO_ATTEMPT)
         if before is not None:
             if before.sha256 == sha256 and outbound.is_content(before.path, sha256):
+                outbound.remove_staged(staged)
                 return
             _remove(store, outbound, before)
-        staged = staged_name(job.id, _NO_ATTEMPT)
         with outbound.staged(staged, self._mode) as file:
             file.write(content)
         while True:
