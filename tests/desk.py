@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import subprocess
 from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -64,7 +65,7 @@ class Desk:
         """A file with its job."""
         place = self.root / "in" / path
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(path.encode())
+        place.write_bytes(os.fsencode(path))
         ((job, _),) = self.store.enqueue(FOLDER, [FoundFile(path, stamp_of(place.stat()), refusal)])
         return job
 

@@ -4,7 +4,7 @@
 * Queues that were set aside, for they hold names too: so many days after they were last written.
 
 Invariant: each look costs a fraction of a second, so that the supervisor comes round; the rest waits for the next.
-The one exception is writing the queue anew, once a day at most (1 s for 100,000 jobs).
+The one exception is writing the queue anew, once a day at most (2.4 s for 100,000 jobs, on two shared cores).
 """
 
 import time
