@@ -58,6 +58,7 @@ class StateSettings(_Table):
     """`[state]`: where blurd keeps its queue and receipts."""
 
     directory: Path = Path("/var/lib/blurd")
+    names_days: Annotated[float, Field(ge=0.0, le=36_500.0)] = 30.0
 
 
 class ModelSettings(_Table):
@@ -194,6 +195,7 @@ class Policy(_Table):
     zone: Annotated[tuple[ZoneSettings, ...], Field(max_length=64)] = ()
     regions: Literal["optional", "required"] = "optional"
     other_files: Literal["ignore", "report"] = "ignore"
+    rejected_notes: bool = True
 
     @field_validator("zone")
     @classmethod

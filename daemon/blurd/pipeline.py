@@ -7,19 +7,20 @@ Invariants
   region around it is masked generously, twice as far each time, which ends because a covered picture shows nothing.
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, BinaryIO
 
 from blurd.adapters.files import sha256_of, size_of
+from blurd.adapters.stage_clock import ClockedDetector, ClockedSource, StageClock
 from blurd.adapters.trouble import writing
+from blurd.core.stages import Stage
 from blurd.core.timeline import MaskRules, repair, spread_leaks
 from blurd.core.zones import Canvas, Zones, is_clear, with_zones, without_clear
+from blurd.events import JobStaged
 from blurd.ports import Detector, MediaCodec, MediaSource
-from blurd.records import Detection, MediaFacts, MediaKind, Progress, RgbPicture, Timeline, Verdict
+from blurd.records import Detection, Job, MediaFacts, MediaKind, Progress, RgbPicture, Timeline, Verdict
 from blurd.stages.analyse import analyse
 from blurd.stages.plan import plan
 from blurd.stages.render import render
@@ -36,7 +37,7 @@ Report = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class Treatment:
-    """What became of one file: facts of the copy, hashes, and how long each stage took."""
+    """What became of one file: facts of the copy, hashes, and how long each stage took (`core/stages.py`)."""
 
     facts: MediaFacts
     verdict: Verdict
@@ -45,24 +46,6 @@ class Treatment:
     source_size: int
     stage_seconds: Mapping[str, float]
     model_hash: str
-
-
-class _Stopwatch:
-    def __init__(self) -> None:
-        self.seconds = {"analyse": 0.0, "plan": 0.0, "render": 0.0, "verify": 0.0}
-        self._started_s = time.monotonic()
-
-    @property
-    def elapsed_s(self) -> float:
-        return time.monotonic() - self._started_s
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] = round(self.seconds[name] + time.monotonic() - started, 4)
 
 
 def treat(
@@ -78,18 +61,19 @@ def treat(
 
     Raises `InputError` where the source can't be treated, `EquipmentError` where a disk or a model fails.
     """
-    watch, frames = _Stopwatch(), 0
+    clock, frames = StageClock(), 0
 
     def progress(share: float) -> None:
-        report(_progress(share, frames, watch.elapsed_s))
+        report(_progress(share, frames, clock.elapsed_s))
 
     source_size = size_of(source_file)
-    with watch.stage("analyse"):
+    with clock.stage(Stage.ANALYSE):
         source = codec.open(source_file)
         frames = source.facts.frames
         detector = detectors[source.facts.kind]
-        observations = analyse(source, detector, rules.start_threshold, _part(progress, 0.0, 0.5))
-    with watch.stage("plan"):
+        clocked = ClockedSource(source, clock, decodes=True), ClockedDetector(detector, clock)
+        observations = analyse(*clocked, rules.start_threshold, _part(progress, 0.0, 0.5))
+    with clock.stage(Stage.PLAN):
         canvas = _canvas(source)
         observations = without_clear(observations, zones, canvas)
         timeline = plan(observations, rules, source.facts)
@@ -107,10 +91,10 @@ def treat(
             target.seek(0)
             target.truncate()
         drawn = with_zones(timeline, observations, zones, canvas, rules.style)
-        with watch.stage("render"):
+        with clock.stage(Stage.RENDER):
             taken = source.untouched(partial(_is_masked, drawn))
-            proofs = render(source, drawn, sampled, taken, target, _part(progress, 0.5, 0.8))
-        with watch.stage("verify"):
+            proofs = render(ClockedSource(source, clock), drawn, sampled, taken, target, _part(progress, 0.5, 0.8))
+        with clock.stage(Stage.VERIFY):
             expected = Expected(observations, drawn, sampled, proofs, taken)
             leaks = verify(source, expected, target, codec, look, _part(progress, 0.8, 1.0))
         if not leaks:
@@ -122,7 +106,7 @@ def treat(
                 size=size,
                 sha256=sha256,
                 source_size=source_size,
-                stage_seconds=watch.seconds,
+                stage_seconds=clock.seconds(),
                 model_hash=detector.model_hash,
             )
         if source.facts.kind is MediaKind.VIDEO:
@@ -133,6 +117,24 @@ def treat(
 
 def _is_masked(timeline: Timeline, index: int) -> bool:
     return bool(timeline.frames[index])
+
+
+def staged_event(job: Job, treatment: Treatment) -> JobStaged:
+    """What the log says of a treatment."""
+    seconds = treatment.stage_seconds
+    return JobStaged(
+        job=job.id,
+        folder=job.folder,
+        kind=treatment.facts.kind,
+        frames=treatment.facts.frames,
+        renders=treatment.verdict.renders,
+        source_bytes=treatment.source_size,
+        output_bytes=treatment.size,
+        analyse_s=seconds["analyse"],
+        plan_s=seconds["plan"],
+        render_s=seconds["render"],
+        verify_s=seconds["verify"],
+    )
 
 
 def _canvas(source: MediaSource[Any]) -> Canvas:

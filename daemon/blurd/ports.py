@@ -124,7 +124,7 @@ class MediaSource(Protocol[FrameT]):
         Raises `EquipmentError` with an outbound reason when the target can't be written.
         """
 
-    def has_taken_over(self, taken: Sequence[range], copy: Self) -> bool:
+    def has_taken_over(self, taken: Sequence[range], copy: Any) -> bool:
         """True where these groups are in `copy`, an opened copy, bit for bit, in their places and at their times."""
 
     def same_time(self, time_s: float, found: FrameT) -> bool:

@@ -357,6 +357,7 @@ class ProcessCondition:
     worker: WorkerIdentity
     device: str | None = None
     degraded: bool = False
+    models: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,6 @@ from blurd.events import (
     JobRecognised,
     JobRejected,
     JobReturned,
-    JobStaged,
     JobVanished,
     Part,
     ProcessStarted,
@@ -60,7 +59,7 @@ from blurd.events import (
     StateTrouble,
 )
 from blurd.open_folders import OpenFolders, need_room
-from blurd.pipeline import Report, Treatment, treat
+from blurd.pipeline import Report, Treatment, staged_event, treat
 from blurd.records import FolderName, Job, JobState, MediaKind, ProcessCondition, Progress, StagedCopy
 from blurd.stages.wait import StopRequested, open_queue, patiently
 
@@ -184,7 +183,9 @@ class Worker:
 
     def condition(self) -> ProcessCondition:
         """What the status shows of this process."""
-        return ProcessCondition(str(Part.WORK), self._me, self._photo_detector.device, self._degraded)
+        return ProcessCondition(
+            str(Part.WORK), self._me, self._photo_detector.device, self._degraded, self.detectors.label
+        )
 
     @property
     def _photo_detector(self) -> OpenVinoDetector:
@@ -212,7 +213,7 @@ class Worker:
         else:
             self._folders.got_through(job.folder)
             if self._patiently(lambda: self.store.stage(job.id, self._me, staged)):
-                self.log.emit(_staged_event(job, treatment))
+                self.log.emit(staged_event(job, treatment))
 
     def _left(self, job: Job, end: Exception) -> None:
         """What becomes of a job that was not treated to its end, for no fault."""
@@ -326,23 +327,6 @@ class Worker:
             self.log.emit(JobDeferred(job.id, job.folder, reason, job.attempts, round(after.delay_s, 1)))
         else:
             self.log.emit(JobVanished(job.id, job.folder, reason))
-
-
-def _staged_event(job: Job, treatment: Treatment) -> JobStaged:
-    seconds = treatment.stage_seconds
-    return JobStaged(
-        job=job.id,
-        folder=job.folder,
-        kind=treatment.facts.kind,
-        frames=treatment.facts.frames,
-        renders=treatment.verdict.renders,
-        source_bytes=treatment.source_size,
-        output_bytes=treatment.size,
-        analyse_s=seconds["analyse"],
-        plan_s=seconds["plan"],
-        render_s=seconds["render"],
-        verify_s=seconds["verify"],
-    )
 
 
 def work(settings: Settings, log: EventLog, *, sandboxed: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from blurd.adapters.image import ImageCodec, ImageLimits
+from blurd.core.stages import IN_TURN
 from blurd.core.timeline import CategoryRule, MaskRules
 from blurd.errors import EquipmentError, InputError, Reason
 from blurd.pipeline import MAX_REPAIRS, treat
@@ -90,7 +92,22 @@ def test_a_hit_is_masked_and_nothing_else_changes() -> None:
     assert changed[40:90, 60:100].mean() > 0.95
     assert not changed[:34].any()
     assert (treatment.verdict.renders, treatment.verdict.masks_added, calls) == (1, 0, 2)
-    assert set(treatment.stage_seconds) == {"analyse", "plan", "render", "verify"}
+    assert list(treatment.stage_seconds) == ["analyse", "decode", "detect", "plan", "render", "encode", "verify"]
+
+
+def test_the_parts_of_a_stage_are_measured_within_it() -> None:
+    """A slow detector is seen as such: in `analyse`, not in `verify`, whose calls are no part of the analysis."""
+
+    def slow(_call: int, _picture: RgbPicture) -> tuple[Detection, ...]:
+        time.sleep(0.2)
+        return ()
+
+    started_s = time.monotonic()
+    seconds = run(slow)[0].stage_seconds
+    assert 0.2 <= seconds["detect"] <= seconds["analyse"] - seconds["decode"] <= 0.35
+    assert seconds["verify"] >= 0.2
+    assert 0 < seconds["encode"] <= seconds["render"]
+    assert sum(seconds[stage] for stage in IN_TURN) <= time.monotonic() - started_s
 
 
 def test_a_hit_under_the_start_threshold_is_not_masked() -> None:

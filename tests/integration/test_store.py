@@ -10,6 +10,7 @@ import pytest
 
 from blurd.adapters.host import boot_clock_s, boot_id, is_alive, this_process
 from blurd.adapters.store import SqliteJobStore
+from blurd.adapters.store_admin import QueueAdministration
 from blurd.adapters.store_schema import MIGRATIONS
 from blurd.errors import EquipmentError, IllegalMoveError, Reason
 from blurd.records import (
@@ -240,6 +241,30 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EquipmentError) as caught:
         SqliteJobStore(path)
     assert caught.value.reason is Reason.SCHEMA_NEWER
+
+
+def test_stage_times_are_kept_for_the_last_copy_made(store: SqliteJobStore, tmp_path: Path) -> None:
+    """Recorded with the copy in one transaction; a copy that is made again brings its own."""
+
+    def times() -> list[tuple[object, ...]]:
+        reader = sqlite3.connect(tmp_path / "state" / "queue.sqlite")
+        found = reader.execute("SELECT job, stage, seconds, frames FROM stage_time ORDER BY stage").fetchall()
+        reader.close()
+        return found
+
+    queue(store)
+    job = claim(store)
+    assert times() == []
+    store.stage(job.id, ME, replace(STAGED, stage_seconds={"analyse": 0.5, "plan": 0.1}))
+    assert times() == [(job.id, "analyse", 0.5, 1), (job.id, "plan", 0.1, 1)]
+    store.release(job.id, JobState.QUEUED, Reason.STAGED_LOST)
+    store.stage(claim(store).id, ME, STAGED)
+    assert times() == [(job.id, "analyse", 0.5, 1)]
+    store.release(job.id, JobState.VANISHED, Reason.SOURCE_VANISHED)
+    admin = QueueAdministration(tmp_path / "state" / "queue.sqlite")
+    admin.forget(job.id)
+    admin.close()
+    assert times() == []
 
 
 def test_a_damaged_queue_is_an_error_with_a_reason(tmp_path: Path) -> None:

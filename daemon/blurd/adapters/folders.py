@@ -271,6 +271,10 @@ class OutboundFolder(_Folder):
         except OSError:
             return None
 
+    def is_content(self, path: str, sha256: str) -> bool:
+        """True where a file with this content lies at the path below outbound."""
+        return _is_content(self.open_published(path), sha256)
+
     def withdraw(self, path: str, sha256: str, aside: str) -> bool:
         """Remove a published copy with this content; False where another content lies there, which is left alone.
 

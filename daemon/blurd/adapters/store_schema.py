@@ -4,6 +4,12 @@ Paths are BLOBs: file names are bytes. `not_before_s` counts on the clock of the
 stamp of the file's own regions (size, mtime_ns, ctime_ns, inode) as a JSON list, NULL where it has none. `due_s` is
 when a claimed job's next sign of progress is due, on the clock of its worker's boot; 0 where none is asked for.
 
+`stage_time` says how long each stage of a job's last finished attempt took (`core/stages.py` names them), and how many
+frames the file has. `waiting_since` is when the job last began to wait for an outcome. `redo` is 1 for a job that makes
+a published copy again and takes its place. Where `names_erased_at` is set, `path` and `published` hold digests
+(`names.py`). `noted` is 1 once it was seen to that the people at the share are told of a rejection; `note` holds the
+notes that lie there, or are about to. `names_key` tells which key the digests were made with.
+
 `receipt`, `unlisted`, `present` and `rebuild` serve a queue that was rebuilt (`store_rebuild.py`): copies published
 before, folders whose files were not listed yet, files that were there when they were, and what the status tells.
 """
@@ -100,6 +106,36 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX job_queued_by_size ON job (folder, size) WHERE state = 'queued';
     CREATE INDEX job_held_back ON job (folder) WHERE state = 'queued' AND reason IS NOT NULL;
     ALTER TABLE folder ADD COLUMN unreadable INTEGER NOT NULL DEFAULT 0
+    """,
+    """
+    CREATE TABLE stage_time (
+        job INTEGER NOT NULL REFERENCES job (id),
+        stage TEXT NOT NULL,
+        seconds REAL NOT NULL,
+        frames INTEGER NOT NULL,
+        PRIMARY KEY (job, stage)
+    ) STRICT, WITHOUT ROWID;
+    ALTER TABLE job ADD COLUMN waiting_since TEXT NOT NULL DEFAULT '';
+    UPDATE job SET waiting_since = created_at;
+    ALTER TABLE job ADD COLUMN redo INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE job ADD COLUMN noted INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE job ADD COLUMN names_erased_at TEXT;
+    ALTER TABLE process ADD COLUMN models TEXT;
+    CREATE TABLE note (
+        job INTEGER PRIMARY KEY,
+        folder TEXT NOT NULL,
+        path BLOB NOT NULL,
+        sha256 TEXT NOT NULL,
+        written INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE TABLE names_key (proof BLOB NOT NULL, scrubbed_at TEXT) STRICT;
+    CREATE INDEX job_by_change ON job (changed_at, folder, state, id);
+    CREATE INDEX job_waiting ON job (folder, waiting_since)
+        WHERE state IN ('queued', 'claimed', 'staged', 'deferred');
+    CREATE INDEX job_unnoted ON job (folder, id) WHERE noted = 0 AND state IN ('rejected', 'failed');
+    CREATE INDEX job_named ON job (changed_at) WHERE names_erased_at IS NULL
+        AND state NOT IN ('queued', 'claimed', 'staged', 'deferred');
+    CREATE INDEX note_by_folder ON note (folder, job)
     """,
 )
 

@@ -90,7 +90,7 @@ class ImageSource:
         """None: every page is encoded anew."""
         return ()
 
-    def has_taken_over(self, taken: Sequence[range], copy: Self) -> bool:  # noqa: ARG002
+    def has_taken_over(self, taken: Sequence[range], copy: object) -> bool:  # noqa: ARG002
         """True where nothing was to be taken over."""
         return not taken
 

@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, zip_longest
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, BinaryIO, Final
 
 import av
 
@@ -89,6 +89,16 @@ class VideoSource:
         return lying(nature.width_px, nature.height_px, nature.matrix, float(nature.sample_aspect))
 
     @property
+    def file(self) -> tuple[BinaryIO, Format]:
+        """The open file, and what it is."""
+        return self._file, self._code
+
+    @property
+    def stamps(self) -> Sequence[int]:
+        """The times of its packets in ticks, rising; see `PacketIndex`."""
+        return self._index.stamps
+
+    @property
     def tick_s(self) -> float:
         """The unit of its times, in seconds."""
         return self._nature.tick_s
@@ -148,6 +158,25 @@ class VideoSource:
 
     def _is_at(self, index: int, ticks: int) -> bool:
         return index < len(self._index.stamps) and self._index.stamps[index] == ticks
+
+    def frame_at(self, share: float) -> VideoFrame | None:
+        """The frame after this share (0 to less than 1) of all frames, for a look; its time counts from the first.
+
+        Reached without decoding what lies before its group. None where the container has no times to go by.
+        """
+        stamps, nature = self._index.stamps, self._nature
+        if not stamps:
+            return None
+        number = int(len(stamps) * share)
+        with opened(self._file, self._code) as container, reading("decode", self._file):
+            stream = video_stream(container)
+            container.seek(stamps[number], stream=stream)
+            found = (frame for frame in container.decode(stream) if frame.pts is not None)
+            picture = next((frame for frame in found if frame.pts >= stamps[number]), None)
+            if picture is None:
+                return None
+            ticks = stamps[number] - stamps[0]
+            return VideoFrame(laid_out(picture, nature.layout), self._lie, number, ticks, nature.tick_s)
 
     def _check_length(self, ticks: int) -> None:
         """No container can say that a frame is shown for so long, and no recorder meant it."""
@@ -228,24 +257,23 @@ class VideoSource:
         if groups is None or not self._is_exact or groups.frames != self._counted:
             return ()
         found = groups.clear(is_masked, round(self._nature.rate * _SHORTEST_RUN_S))
-        return found if found and can_take_over(self._nature, self._target, (self._file, self._code)) else ()
+        return found if found and can_take_over(self._nature, self._target, self.file) else ()
 
     def write(self, frames: Iterator[VideoFrame], target: BinaryIO, taken: Sequence[range] = ()) -> None:
         """Encode frames of this source and take over these groups, with its sound where the folder keeps it."""
-        write_video(self._nature, self._target, frames, (self._file, self._code), target, taken)
+        write_video(self._nature, self._target, frames, self.file, target, taken)
 
-    def has_taken_over(self, taken: Sequence[range], copy: Self) -> bool:
+    def has_taken_over(self, taken: Sequence[range], copy: "VideoSource") -> bool:
         """True where the pictures of these groups are in `copy`, bit for bit, in their places and at their times."""
         if not taken:
             return True
-        ours, theirs = self._index.stamps, copy._index.stamps
+        ours, theirs = self.stamps, copy.stamps
         if len(ours) != len(theirs):
             return False
         for index in chain.from_iterable(taken):
             if not self._is_same_time(ours[index] * self.tick_s, theirs[index] * copy.tick_s, copy.tick_s):
                 return False
-        one = coded_pictures((self._file, self._code), taken)
-        other = coded_pictures((copy._file, copy._code), taken)
+        one, other = coded_pictures(self.file, taken), coded_pictures(copy.file, taken)
         with closing(one), closing(other):
             pairs = zip_longest(one, other, fillvalue=(None, ()))
             return all(units == found for (_, units), (_, found) in pairs)
