@@ -301,11 +301,22 @@ def test_it_stops_within_the_timeout_and_gives_the_job_back(box: Machine, long_v
     box.copy("stopped.mp4")
 
 
-def test_removal_and_purge_leave_originals_copies_and_receipts(box: Machine) -> None:
-    """Originals and copies are people's; the ledger of receipts accounts for them. What can be made again goes."""
-    receipts = (box.root / "var/lib/blurd/receipts.jsonl").read_bytes()
+def staged(box: Machine) -> list[str]:
+    return [path.name for path in (box.outbound / ".blurd").glob("job-*")]
+
+
+def test_removal_and_purge_leave_originals_copies_and_receipts(box: Machine, long_video: bytes) -> None:
+    """Originals and copies are people's; the ledger of receipts accounts for them. What can be made again goes.
+
+    Removed in mid-job: that job goes back to the queue, which is kept, and nothing half-made stays.
+    """
+    box.wait(lambda: not staged(box), "the end of what was published last")
     before = sorted(str(path) for path in box.data.rglob("*"))
+    receipts = (box.root / "var/lib/blurd/receipts.jsonl").read_bytes()
+    removed = box.drop("removed.mp4", long_video)
+    in_mid_job(box)
     box.do("dpkg", "--remove", "blurd")
+    before = sorted((*before, str(removed)))
     assert box.do("find", "/proc", "-maxdepth", "1", "-user", "blurd") == ""
     assert (box.root / "etc/blurd/blurd.toml").exists()
     said = box.run("dpkg", "--purge", "blurd")
@@ -332,7 +343,7 @@ def test_settings_without_a_folder_start_nothing_and_the_package_says_what_to_do
     assert "systemctl start blurd.target" in said.stderr
     assert box.show("blurd.target", "ActiveState") == "inactive"
     assert box.show("blurd.target", "UnitFileState") == "enabled"
-    copies = sorted(path.name for path in box.outbound.glob("*.mp4"))
+    copies = sorted(["removed.mp4", *(path.name for path in box.outbound.glob("*.mp4"))])
     folder = 'name = "photos"\ninbound = "/srv/blurd/photos/inbound"\noutbound = "/srv/blurd/photos/outbound"\n'
     settings.write_text(f"{settings.read_text()}[[folder]]\n{folder}")
     box.do("blurd", "setup-units")
@@ -340,4 +351,5 @@ def test_settings_without_a_folder_start_nothing_and_the_package_says_what_to_do
     box.do("systemctl", "start", "blurd.target")
     box.drop("after.jpg", portrait())
     box.copy("after.jpg")
+    box.copy("removed.mp4")
     assert sorted(path.name for path in box.outbound.glob("*.mp4")) == copies  # what was done before is known still
