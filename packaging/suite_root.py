@@ -36,7 +36,9 @@ def run(*command: str, environment: Mapping[str, str] | None = None) -> None:
 
 
 def output(*command: str) -> str:
-    """What a command prints; nothing where it fails without a word."""
+    """What a command prints; nothing where it fails without a word, or is not there."""
+    if shutil.which(command[0]) is None:
+        return ""
     done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603  our own commands
     return done.stdout.strip() if done.returncode == 0 or done.stdout else ""
 
@@ -46,7 +48,8 @@ def again_in_a_namespace() -> int | None:
     if os.environ.get("BLURD_BUILD_NAMESPACE") == str(os.getppid()):
         return None
     if os.geteuid() != 0 or not shutil.which("debootstrap"):
-        say("a Debian root is made with debootstrap: run this as root, after: apt-get install debootstrap")
+        say("a root of the suite is made with debootstrap: run this as root, after: apt-get install debootstrap")
+        say("(for another distribution's suite its keys too: debian-archive-keyring, or ubuntu-keyring)")
         return 1
     environment = {**os.environ, "BLURD_BUILD_NAMESPACE": str(os.getpid())}
     command = ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv]
@@ -76,7 +79,8 @@ class SuiteRoot:
         for source in (Path("/proc"), Path("/dev")):
             self._bind(source, str(source), "rbind")
         for source in (Path("/etc/resolv.conf"), Path("/etc/ssl/certs")):
-            self._bind(source, str(source), "bind")
+            if source.exists():
+                self._bind(source, str(source), "bind")
         for source, place in places.items():
             self._bind(source, place, "bind")
             self._mounted[source] = place
