@@ -39,9 +39,8 @@ class Standing:
         return self._paused
 
     def begin(self, store: SqliteJobStore) -> None:
-        """A keeper begins, with a queue that may be another one. Raises `EquipmentError` where it can't be read."""
+        """Learn how the process before this one left the folder. Raises `EquipmentError` where it can't be read."""
         with self._lock:
-            self._noted = None
             if self._first is None:
                 before = (condition for condition in store.overview().folders if condition.folder == self._folder)
                 self._told = next(before, None)
@@ -62,7 +61,7 @@ class Standing:
                 self._noted = condition
 
     def forget_note(self) -> None:
-        """The queue could not be written: note whatever is told next."""
+        """The queue is another one now, or could not be written: note whatever is told next."""
         self._noted = None
 
     def _log(self, condition: FolderCondition) -> None:

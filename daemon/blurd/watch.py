@@ -73,6 +73,7 @@ class FolderKeeper(threading.Thread):
     def __init__(self, settings: Settings, folder: FolderSettings, log: EventLog, standing: Standing) -> None:
         super().__init__(name=f"folder-{folder.name}", daemon=True)
         self._standing = standing
+        standing.forget_note()
         self._settings = settings
         self._folder = folder
         self._log = log

@@ -42,6 +42,15 @@ def test_what_stays_is_one_line_and_is_in_the_status(store: SqliteJobStore, told
     assert told == [PAUSED, RESUMED]
 
 
+def test_a_folder_that_stays_as_it_is_writes_nothing(store: SqliteJobStore, told: list[Event]) -> None:
+    """A pause of weeks is looked at every few seconds."""
+    standing = Standing(FOLDER, told.append, None)
+    for _ in range(3):
+        standing.begin(store)
+        standing.tell(store, condition(Reason.INBOUND_MISSING))
+    assert store._connection.total_changes == 1
+
+
 def test_a_queue_begun_anew_in_mid_run_hides_no_resumption(
     store: SqliteJobStore, told: list[Event], tmp_path: Path
 ) -> None:
@@ -49,6 +58,7 @@ def test_a_queue_begun_anew_in_mid_run_hides_no_resumption(
     standing.begin(store)
     standing.tell(store, condition(Reason.INBOUND_MISSING))
     another = SqliteJobStore(tmp_path / "another.sqlite")
+    standing.forget_note()
     standing.begin(another)
     standing.tell(another, condition(Reason.INBOUND_MISSING))
     assert told == [PAUSED]
