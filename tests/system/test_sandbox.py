@@ -351,6 +351,6 @@ def test_a_watcher_stays_where_a_fresh_view_would_be_the_same(machine: Machine, 
     watcher = house._start('exec "$@"', "watch", "--sandboxed")
     house.wait(lambda: house.log.exists() and house.events("folder_paused"), "a pause")
     with pytest.raises(subprocess.TimeoutExpired):
-        watcher.wait(5)
+        watcher.wait(3)
     assert [event["reason"] for event in house.events("folder_paused")] == ["outbound_read_only"]
     assert house.events("sandbox_outdated") == []
