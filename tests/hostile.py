@@ -46,7 +46,19 @@ def greedy() -> None:
         kept.append(bytearray(64 << 20))
 
 
-POISONS: dict[str, Callable[[], None]] = {"loop": hang_with_every_lock, "crash": crash, "greedy": greedy}
+def hungry() -> None:
+    """Take memory, and use it: what is only asked for costs nothing yet."""
+    kept: list[bytes] = []
+    while True:
+        kept.append(bytes([len(kept) % 255 + 1]) * (16 << 20))
+
+
+POISONS: dict[str, Callable[[], None]] = {
+    "loop": hang_with_every_lock,
+    "crash": crash,
+    "greedy": greedy,
+    "hungry": hungry,
+}
 
 
 def arm(behaviour: str) -> None:

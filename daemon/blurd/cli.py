@@ -78,18 +78,16 @@ def build_parser() -> argparse.ArgumentParser:
     command = commands.add_parser("run", help="watch and work in the foreground, until Ctrl-C")
     command.set_defaults(command=_run)
 
-    for name, function, text in (
-        ("watch", _watch, "watch the folders: find, queue, publish (one such process)"),
-        ("work", _work, "treat queued files (one or more such processes)"),
+    for name, function, unit, text in (
+        ("watch", _watch, "blurd-watch.service", "watch the folders: find, queue, publish (one such process)"),
+        ("work", _work, "blurd-work@.service", "treat queued files (one or more such processes)"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+        command.add_argument(
+            "--sandboxed", action="store_true", help=f"run in the sandbox of blurd's unit, as {unit} does it"
+        )
         command.set_defaults(command=function)
-    command.add_argument(
-        "--sandboxed",
-        action="store_true",
-        help="run as blurd-work@.service does it: inbound read-only, of outbound the staging folder alone writable",
-    )
 
     command = commands.add_parser(
         "setup-units",
@@ -181,7 +179,7 @@ def _run(options: argparse.Namespace) -> int:
 def _watch(options: argparse.Namespace) -> int:
     from blurd.watch import watch  # noqa: PLC0415
 
-    return _process(options, Part.WATCH, watch)
+    return _process(options, Part.WATCH, partial(watch, sandboxed=options.sandboxed))
 
 
 def _work(options: argparse.Namespace) -> int:

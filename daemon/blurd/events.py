@@ -329,7 +329,7 @@ class ModelCacheDropped(Event):
 
 @dataclass(frozen=True, slots=True)
 class SandboxOutdated(Event):
-    """What a worker sees at a folder is not what its sandbox is to show: it ends, and is started with a fresh view."""
+    """What a process sees at a folder is not what its sandbox is to show: it ends, and is started with a fresh view."""
 
     name = "sandbox_outdated"
     level = Level.WARNING

@@ -208,12 +208,13 @@ class JobState(StrEnum):
 
 
 class ViewFault(StrEnum):
-    """What is wrong with a worker's view of a folder, where something was mounted after it was made."""
+    """What is wrong with a process's view of a folder, where something was mounted or made after it began."""
 
     INBOUND_WRITABLE = "inbound_writable"
     OUTBOUND_WRITABLE = "outbound_writable"
     STAGING_ELSEWHERE = "staging_elsewhere"
     """The staging folder that the worker may write is not the one in outbound, or there is none."""
+    OUTBOUND_CLOSED = "outbound_closed"
 
 
 class MediaKind(StrEnum):

@@ -43,17 +43,7 @@ from blurd.core.naming import parse_staged_name
 from blurd.core.settling import SettleRule
 from blurd.core.space import largest_source_bytes
 from blurd.errors import REASONS, Disposition, EquipmentError, Reason
-from blurd.events import (
-    FolderPaused,
-    FolderResumed,
-    FolderWatched,
-    Hints,
-    Part,
-    PlacesUnreadable,
-    ProcessStarted,
-    ProcessStopped,
-    StagingCleaned,
-)
+from blurd.events import FolderWatched, Hints, Part, ProcessStarted, ProcessStopped, StagingCleaned
 from blurd.overseer import Overseer
 from blurd.records import FolderCondition, RunningJob
 from blurd.stages.enqueue import enqueue
@@ -62,6 +52,7 @@ from blurd.stages.publish import publish
 from blurd.stages.rebuild import rebuild_if_needed
 from blurd.stages.settle import Settler, walk
 from blurd.stages.wait import StopRequested, patiently
+from blurd.standing import Standing
 
 PUBLISH_EVERY_S = 0.5
 RECOVER_EVERY_S = 2.0
@@ -80,8 +71,10 @@ FIRST_LOOK_S = 5.0
 class FolderKeeper(threading.Thread):
     """Serves one folder: scan, settle, enqueue, publish. Owns its handles, its store and its watcher."""
 
-    def __init__(self, settings: Settings, folder: FolderSettings, log: EventLog) -> None:
+    def __init__(self, settings: Settings, folder: FolderSettings, log: EventLog, standing: Standing) -> None:
         super().__init__(name=f"folder-{folder.name}", daemon=True)
+        self._standing = standing
+        standing.forget_note()
         self._settings = settings
         self._folder = folder
         self._log = log
@@ -96,16 +89,7 @@ class FolderKeeper(threading.Thread):
         self._held_back: Reason | None = None
         self._hints: Hints | None = None
         self._beat_s = time.monotonic()
-        self._condition_lock = threading.RLock()  # for what follows: the supervisor may speak for a keeper that hangs
-        self._paused: Reason | None = None
-        self._noted: FolderCondition | None = None
         self._settling = self._awaiting_regions = self._unreadable = 0
-        self._unreadable_told = 0
-
-    @property
-    def paused(self) -> bool:
-        """True while the folder can't be served."""
-        return self._paused is not None
 
     def is_stuck(self) -> bool:
         """True where the keeper has ended, or does not come round and no file system keeps it waiting."""
@@ -152,6 +136,7 @@ class FolderKeeper(threading.Thread):
         )
         settler.beat = self._beat
         self._next_scan_s = self._next_watcher_s = 0.0
+        self._standing.begin(store)
         people = sharing(folder.mode, folder.output_group)
         unlisted = store.is_unlisted(folder.key)
         notes = Notes(folder.key, folder.mode, self._settings.state.names_days, wanted=folder.rejected_notes)
@@ -278,7 +263,7 @@ class FolderKeeper(threading.Thread):
         try:
             self._tell(store, reason)
         except EquipmentError:
-            self._noted = None  # the state disk itself is in trouble: the log has said why
+            self._standing.forget_note()  # the state disk itself is in trouble: the log has said why
         self._stopping.wait(PAUSED_LOOK_S)
 
     def _beat(self) -> None:
@@ -286,25 +271,12 @@ class FolderKeeper(threading.Thread):
 
     def look_after(self, store: SqliteJobStore) -> None:
         """Called by the supervisor: speak for a keeper that hangs in a file system. It speaks for itself afterwards."""
-        if time.monotonic() - self._beat_s > ANSWER_WITHIN_S and self._paused is not Reason.NOT_ANSWERING:
+        if time.monotonic() - self._beat_s > ANSWER_WITHIN_S and self._standing.paused is not Reason.NOT_ANSWERING:
             self._tell(store, Reason.NOT_ANSWERING)
 
     def _tell(self, store: SqliteJobStore | None, paused: Reason | None) -> None:
-        """Log every change and nothing else: a folder that stays paused is one line; keep the status up to date."""
-        with self._condition_lock:
-            before, self._paused = self._paused, paused
-            if paused is not None and paused is not before:
-                self._log.emit(FolderPaused(self._folder.key, paused))
-            elif paused is None and before is not None:
-                self._log.emit(FolderResumed(self._folder.key))
-            if self._unreadable != self._unreadable_told:
-                self._log.emit(PlacesUnreadable(self._folder.key, self._unreadable))
-                self._unreadable_told = self._unreadable
-            counts = self._settling, paused, self._is_alone(), self._awaiting_regions, self._unreadable
-            condition = FolderCondition(self._folder.key, *counts)
-            if store is not None and condition != self._noted:
-                store.note_folder(condition)
-                self._noted = condition
+        counts = self._settling, paused, self._is_alone(), self._awaiting_regions, self._unreadable
+        self._standing.tell(store, FolderCondition(self._folder.key, *counts))
 
 
 @contextmanager
@@ -325,8 +297,8 @@ def state_lock(settings: Settings) -> Iterator[None]:
         os.close(handle)
 
 
-def watch(settings: Settings, log: EventLog) -> None:
-    """Watch all folders until asked to stop."""
+def watch(settings: Settings, log: EventLog, *, sandboxed: bool = False) -> None:
+    """Watch all folders until asked to stop, or until the view that a sandbox gives of a folder is outdated."""
     stop = StopEvent()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
@@ -338,13 +310,16 @@ def watch(settings: Settings, log: EventLog) -> None:
     signal.signal(signal.SIGIO, signal.SIG_IGN)  # see `files.writer_gone`
     with state_lock(settings):
         log.emit(ProcessStarted(Part.WATCH, os.getpid(), len(settings.folder)))
+        standings = [
+            Standing(folder.key, log.emit, folder.outbound if sandboxed else None) for folder in settings.folder
+        ]
         while not stop.is_set():
             try:
                 store = patiently(lambda: _sound_queue(settings, log), stop, Part.WATCH, log.emit)
             except StopRequested:
                 break
             try:
-                _supervise(settings, store, log, stop)
+                _supervise(settings, store, log, stop, standings)
             finally:
                 store.close()
         log.emit(ProcessStopped(Part.WATCH, os.getpid()))
@@ -359,20 +334,27 @@ def _sound_queue(settings: Settings, log: EventLog) -> SqliteJobStore:
     return SqliteJobStore(path)
 
 
-def _supervise(settings: Settings, store: SqliteJobStore, log: EventLog, stop: threading.Event) -> None:
+def _supervise(
+    settings: Settings, store: SqliteJobStore, log: EventLog, stop: threading.Event, standings: Sequence[Standing]
+) -> None:
     """Serve all folders until asked to stop, or until the queue is found damaged."""
-    keepers = [FolderKeeper(settings, folder, log) for folder in settings.folder]
+    keepers = [
+        FolderKeeper(settings, folder, log, standing)
+        for folder, standing in zip(settings.folder, standings, strict=True)
+    ]
     overseer = Overseer(settings, store, log)
     overseer.look()
     for keeper in keepers:
         keeper.start()
     _await_first_look(keepers)
     notify.ready()
-    notify.alive(_status(keepers, overseer.workload()))
+    notify.alive(_status(standings, overseer.workload()))
     while not stop.wait(RECOVER_EVERY_S) and not is_damage_noted(settings.queue_path):
         overseer.look(keeper.look_after for keeper in keepers)
+        if any(standing.is_outdated for standing in standings):
+            stop.set()
         if not any(keeper.is_stuck() for keeper in keepers):
-            notify.alive(_status(keepers, overseer.workload()))
+            notify.alive(_status(standings, overseer.workload()))
     for keeper in keepers:
         keeper.ask_to_stop()
     deadline_s = time.monotonic() + STOP_S
@@ -391,9 +373,9 @@ def _await_first_look(keepers: Sequence[FolderKeeper]) -> None:
         keeper.has_looked.wait(max(0.0, deadline_s - time.monotonic()))
 
 
-def _status(keepers: Sequence[FolderKeeper], workload: tuple[int, Sequence[RunningJob]]) -> str:
+def _status(standings: Sequence[Standing], workload: tuple[int, Sequence[RunningJob]]) -> str:
     """The line that `systemctl status` shows."""
     waiting, running = workload
-    paused = sum(keeper.paused for keeper in keepers)
-    parts = [f"{len(keepers)} folders", *([f"{paused} paused"] if paused else []), f"{waiting} waiting"]
+    paused = sum(standing.paused is not None for standing in standings)
+    parts = [f"{len(standings)} folders", *([f"{paused} paused"] if paused else []), f"{waiting} waiting"]
     return ", ".join((*parts, *(f"job {job.job} at {job.progress.share:.0%}" for job in running)))

@@ -3,11 +3,13 @@
 One process loads everything once and forks a child for each line of JSON that it reads; a child calls
 `blurd.cli.main` and nothing else, so it is the product that runs. Around it, and never in it, the child
 * counts its operations: all that changes a file, a folder or the database, and every look of the detector. It notes
-  each in a file just before it is done, and kills itself with SIGKILL instead of doing operation N;
+  each in a file just before it is done, and kills itself with SIGKILL instead of doing operation N. Or it is asked to
+  stop (SIGTERM) just before operation N of a publication, counted from the link of the copy on; where it `hangs` too,
+  the thread that was to do that operation never comes back;
 * finds "faces" with a detector that always sees one in the middle: here files and processes are tried, not models;
 * waits in hundredths of seconds where the product waits in seconds.
 
-Commands: {"arguments", "log", "operations", "kill_at", "boot",
+Commands: {"arguments", "log", "operations", "kill_at", "stop_at", "hangs", "boot",
 "jumping_clock"} answers {"pid"}; {"poll": pid} answers {"status"},
 null while it runs. The end of standard input ends it and all children.
 """
@@ -35,19 +37,24 @@ from blurd.cli import main
 from blurd.records import Box, Category, Detection, MediaKind, RgbPicture
 
 _PR_SET_PDEATHSIG = 1
+HANG_S = 1000.0
+HEARD_S = 0.1
+"""Within this time the main thread has heard of a signal and asked the others to stop."""
 
 
 class Operations:
     """Counts and notes what a process does; ends it at `kill_at` (0: never). Operations happen one after the other."""
 
-    def __init__(self, path: Path, kill_at: int) -> None:
+    def __init__(self, path: Path, kill_at: int = 0, stop_at: int = 0, *, hangs: bool = False) -> None:
         self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
-        self._folder, self._kill_at = path.parent, kill_at
+        self._folder, self._kill_at, self._stop_at, self._hangs = path.parent, kill_at, stop_at, hangs
         self._lock = threading.RLock()
+        self._publisher = self._published = 0
         self.count = 0
 
     def do(self, name: str, action: Callable[[], Any], **values: object) -> Any:
         """Note an operation and do it, or die."""
+        self._stop_here(name)
         with self._lock:
             self.count += 1
             if self.count == self._kill_at:
@@ -55,6 +62,17 @@ class Operations:
             note = {"at": time.monotonic_ns(), "operation": name, **values}
             os.write(self._handle, json.dumps(note).encode() + b"\n")
             return action()
+
+    def _stop_here(self, name: str) -> None:
+        """Be asked to stop where it is time for that."""
+        if name == "link" and not self._publisher:
+            self._publisher = threading.get_ident()
+        if threading.get_ident() != self._publisher:
+            return
+        self._published += 1
+        if self._published == self._stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(HANG_S if self._hangs else HEARD_S)
 
     def keep(self, path: str) -> str | None:
         """A second name for a file that is about to lose its own, so that a power cut can bring it back."""
@@ -281,8 +299,11 @@ def _become(order: Mapping[str, Any]) -> None:
                 _put(module, wall_clock=lambda: f"{jumps.randrange(1970, 2107)}-01-01T00:00:00+00:00")
         plain = time.time
         _put(time, time=lambda: plain() + jumps.uniform(-1.7e9, 4e9))
+    if order.get("hangs"):
+        _put(blurd.watch, STOP_S=0.3)
     if order.get("operations"):
-        operations = Operations(Path(order["operations"]), order.get("kill_at", 0))
+        orders = {name: order[name] for name in ("kill_at", "stop_at", "hangs") if name in order}
+        operations = Operations(Path(order["operations"]), **orders)
         OneFaceDetectors.operations = operations
         count_files(operations)
         count_statements(operations)

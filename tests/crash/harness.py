@@ -204,8 +204,16 @@ class Run:
         self._orders = 0
         self._boot = 0
 
-    def start(self, *arguments: str, kill_at: int = 0, counted: bool = False, jumping_clock: bool = False) -> Process:
-        """Start `blurd ARGUMENTS`; a process that counts its operations dies at number `kill_at`."""
+    def start(
+        self,
+        *arguments: str,
+        kill_at: int = 0,
+        stop_at: int = 0,
+        hangs: bool = False,
+        counted: bool = False,
+        jumping_clock: bool = False,
+    ) -> Process:
+        """Start `blurd ARGUMENTS`; one that counts its operations dies, or is asked to stop, before one of them."""
         self._orders += 1
         order: dict[str, object] = {
             "arguments": ["--config", str(self.config), *arguments],
@@ -213,8 +221,9 @@ class Run:
             "boot": f"boot-{self._boot}",
             "jumping_clock": jumping_clock,
         }
-        if kill_at or counted:
-            order |= {"operations": str(self.root / f"operations-{self._orders}.jsonl"), "kill_at": kill_at}
+        if kill_at or stop_at or counted:
+            order |= {"operations": str(self.root / f"operations-{self._orders}.jsonl")}
+            order |= {"kill_at": kill_at, "stop_at": stop_at, "hangs": hangs}
         process = Process(self._ground.forge, **order)
         self._processes.append(process)
         return process

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import re
+import sqlite3
 import time
 from collections.abc import Iterator
 
@@ -182,9 +183,7 @@ def test_s28_a_full_outbound_pauses_and_resumes(box: Machine) -> None:
     settings.write_text(settings.read_text() + more + "reserve_mebibytes = 4\n")
     box.do("install", "-d", "-o", "blurd", "-g", "blurd", "-m", "2770", "/srv/small/inbound", "/srv/small/outbound")
     box.do("mount", "-t", "tmpfs", "-o", "size=16m,mode=2770,uid=blurd,gid=blurd", "small", "/srv/small/outbound")
-    box.do("blurd", "setup-units")
-    box.do("systemctl", "daemon-reload")
-    box.do("systemctl", "restart", "blurd.target")
+    follow_the_settings(box)
     box.wait(lambda: "small" in box.overview().get("folders", {}), "the folder in the status")
     box.do("dd", "if=/dev/zero", "of=/srv/small/outbound/filler", "bs=1M", "count=13")
     box.wait(lambda: box.overview()["folders"]["small"]["paused"] == "outbound_full", "a pause")
@@ -196,6 +195,29 @@ def test_s28_a_full_outbound_pauses_and_resumes(box: Machine) -> None:
     box.do("rm", "/srv/small/outbound/filler")
     box.wait(lambda: box.run("test", "-e", "/srv/small/outbound/a.jpg").returncode == 0, "a copy when there is room")
     assert {str(event["BLURD_ATTEMPT"]) for event in box.events("job_claimed")[-1:]} == {"1"}
+
+
+def test_s25_a_folder_that_is_made_after_the_start_is_served(box: Machine) -> None:
+    """It was in the settings before it was there: the watcher and the worker take themselves a fresh view."""
+    settings = box.root / "etc/blurd/blurd.toml"
+    before = settings.read_text()
+    more = '\n[[folder]]\nname = "later"\ninbound = "/data/later/inbound"\noutbound = "/data/later/outbound"\n'
+    settings.write_text(before + more)
+    follow_the_settings(box)
+    box.wait(lambda: box.overview()["folders"]["later"]["paused"] == "inbound_missing", "a pause")
+    box.do("install", "-d", "-o", "blurd", "-g", "blurd", "-m", "2770", "/data/later/inbound", "/data/later/outbound")
+    (box.root / "data/later/inbound/a.jpg").write_bytes(portrait())
+    box.wait(lambda: box.run("test", "-e", "/data/later/outbound/a.jpg").returncode == 0, "a copy")
+    settings.write_text(before)
+    follow_the_settings(box)
+
+
+def follow_the_settings(box: Machine) -> None:
+    """What `blurd setup-units` says is to be done."""
+    said = box.do("blurd", "setup-units")
+    assert said.splitlines()[-1].startswith("then: ")
+    box.do("sh", "-c", said.splitlines()[-1].removeprefix("then: "))
+    box.wait(lambda: all(box.show(unit, "ActiveState") == "active" for unit in UNITS), "units that are ready")
 
 
 def test_s40_a_reboot_in_mid_job_loses_nothing(box: Machine, long_video: bytes) -> None:
@@ -233,6 +255,30 @@ def test_s41_an_upgrade_in_mid_job_loses_nothing(box: Machine, long_video: bytes
     assert box.status()["published"] == published + 1
     assert box.events("job_returned")
     assert box.events("job_claimed")[-1]["BLURD_ATTEMPT"] == "1"
+
+
+def test_s41_going_back_to_a_version_that_cant_read_the_queue_is_refused(box: Machine) -> None:
+    """Nothing is replaced, and the newer version goes on."""
+    (schema,) = (box.root / "usr/lib/blurd").glob("lib/python3.*/site-packages/blurd/adapters/store_schema.py")
+    text = schema.read_text()
+    schema.write_text(f'{text}\n\nMIGRATIONS = (*MIGRATIONS, "CREATE TABLE of_tomorrow (at TEXT NOT NULL) STRICT")\n')
+    box.do("systemctl", "restart", *UNITS)
+    (lower,) = (path for path in (box.folder / "packages").glob("blurd_*.deb") if "_99" not in path.name)
+    said = box.run("dpkg", "--install", f"/mnt/{lower.name}")
+    assert said.returncode != 0
+    assert "its queue was written by a newer version" in said.stderr
+    assert box.do("blurd", "--version") == "blurd 99.0.0"
+    box.wait(lambda: all(box.show(unit, "ActiveState") == "active" for unit in UNITS), "units that are ready")
+    box.drop("refused.jpg", portrait())
+    box.copy("refused.jpg")
+    box.do("systemctl", "stop", "blurd.target")
+    connection = sqlite3.connect(box.root / "var/lib/blurd/queue.sqlite")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    connection.execute("DROP TABLE of_tomorrow")
+    connection.execute(f"PRAGMA user_version = {version - 1}")
+    connection.close()
+    schema.write_text(text)
+    box.do("systemctl", "start", "blurd.target")
 
 
 def test_p6_no_process_has_a_network_socket(box: Machine, long_video: bytes) -> None:
@@ -291,21 +337,35 @@ def test_it_stops_within_the_timeout_and_gives_the_job_back(box: Machine, long_v
     box.drop("stopped.mp4", long_video)
     in_mid_job(box)
     began_s = time.monotonic()
-    box.do("systemctl", "stop", *UNITS, "blurd.target")
+    before = box.show("blurd-watch.service", "MainPID")
+    box.do("systemctl", "stop", "blurd.target")
     assert time.monotonic() - began_s < 60
     for unit in UNITS:
         assert box.show(unit, "Result") == "success"
         assert box.show(unit, "ActiveState") == "inactive"
     assert box.status()["queued"] == 1
     box.do("systemctl", "start", "blurd.target")
+    box.wait(lambda: box.show("blurd-watch.service", "ActiveState") == "active", "the watcher")
+    assert box.show("blurd-watch.service", "MainPID") != before
     box.copy("stopped.mp4")
 
 
-def test_removal_and_purge_leave_originals_copies_and_receipts(box: Machine) -> None:
-    """Originals and copies are people's; the ledger of receipts accounts for them. What can be made again goes."""
-    receipts = (box.root / "var/lib/blurd/receipts.jsonl").read_bytes()
+def staged(box: Machine) -> list[str]:
+    return [path.name for path in (box.outbound / ".blurd").glob("job-*")]
+
+
+def test_removal_and_purge_leave_originals_copies_and_receipts(box: Machine, long_video: bytes) -> None:
+    """Originals and copies are people's; the ledger of receipts accounts for them. What can be made again goes.
+
+    Removed in mid-job: that job goes back to the queue, which is kept, and nothing half-made stays.
+    """
+    box.wait(lambda: not staged(box), "the end of what was published last")
     before = sorted(str(path) for path in box.data.rglob("*"))
+    receipts = (box.root / "var/lib/blurd/receipts.jsonl").read_bytes()
+    removed = box.drop("removed.mp4", long_video)
+    in_mid_job(box)
     box.do("dpkg", "--remove", "blurd")
+    before = sorted((*before, str(removed)))
     assert box.do("find", "/proc", "-maxdepth", "1", "-user", "blurd") == ""
     assert (box.root / "etc/blurd/blurd.toml").exists()
     said = box.run("dpkg", "--purge", "blurd")
@@ -324,15 +384,19 @@ def test_settings_without_a_folder_start_nothing_and_the_package_says_what_to_do
     """An operator's own settings are there before the package; after a mend blurd starts on what it had left."""
     settings = box.root / "etc/blurd/blurd.toml"
     settings.parent.mkdir()
-    settings.write_text("[watch]\nrescan_s = 30.0\n")
     (package,) = (box.folder / "packages").glob("blurd_99*.deb")
+    settings.write_bytes(b"[watch\xff")
     said = box.run("dpkg", "--force-confold", "--install", f"/mnt/{package.name}")
+    assert said.returncode == 0, said.stderr
+    assert "is not UTF-8 text" in said.stderr
+    settings.write_text("[watch]\nrescan_s = 30.0\n")
+    said = box.run("/var/lib/dpkg/info/blurd.postinst", "configure", "")
     assert said.returncode == 0, said.stderr
     assert "add at least one [[folder]] table" in said.stderr
     assert "systemctl start blurd.target" in said.stderr
     assert box.show("blurd.target", "ActiveState") == "inactive"
     assert box.show("blurd.target", "UnitFileState") == "enabled"
-    copies = sorted(path.name for path in box.outbound.glob("*.mp4"))
+    copies = sorted(["removed.mp4", *(path.name for path in box.outbound.glob("*.mp4"))])
     folder = 'name = "photos"\ninbound = "/srv/blurd/photos/inbound"\noutbound = "/srv/blurd/photos/outbound"\n'
     settings.write_text(f"{settings.read_text()}[[folder]]\n{folder}")
     box.do("blurd", "setup-units")
@@ -340,4 +404,5 @@ def test_settings_without_a_folder_start_nothing_and_the_package_says_what_to_do
     box.do("systemctl", "start", "blurd.target")
     box.drop("after.jpg", portrait())
     box.copy("after.jpg")
+    box.copy("removed.mp4")
     assert sorted(path.name for path in box.outbound.glob("*.mp4")) == copies  # what was done before is known still

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tomllib
@@ -10,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from blurd.adapters.store import SqliteJobStore
+from blurd.adapters.store_schema import MIGRATIONS
 from blurd.cli import build_parser
 from blurd.config import check_settings
 from blurd.events import EVENTS
 
 ROOT = Path(__file__).parents[2]
 DEBIAN = ROOT / "packaging" / "debian"
+SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
 GENERATE = ROOT / "packaging" / "generate-pages"
 
 
@@ -101,7 +105,7 @@ def test_the_settings_that_the_package_brings_stay_as_they_are() -> None:
     assert hashlib.sha256((DEBIAN / "blurd.toml").read_bytes()).hexdigest() == released
 
 
-@pytest.mark.parametrize("name", ["postinst", "prerm", "postrm"])
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_the_scripts_are_sound_shell(name: str) -> None:
     text = (DEBIAN / name).read_text()
     assert text.startswith("#!/bin/sh\n")
@@ -109,8 +113,41 @@ def test_the_scripts_are_sound_shell(name: str) -> None:
     subprocess.run(["sh", "-n", str(DEBIAN / name)], check=True)
 
 
+@pytest.mark.parametrize(("ahead", "refused"), [(-1, False), (0, False), (1, True), (300, True)])
+def test_s41_a_version_that_cant_read_the_queue_refuses_to_be_installed(
+    tmp_path: Path, ahead: int, *, refused: bool
+) -> None:
+    queue = tmp_path / "queue.sqlite"
+    SqliteJobStore(queue).close()
+    with sqlite3.connect(queue) as connection:
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + ahead}")
+    connection.close()
+    done = before_installation(queue)
+    assert done.returncode == refused
+    assert ("not installed" in done.stderr) == refused
+
+
+def test_what_is_no_queue_keeps_nothing_from_being_installed(tmp_path: Path) -> None:
+    """blurd itself sets it aside."""
+    for content in (None, b"", b"SQLite format 3\0", b"\xa5" * 4096):
+        queue = tmp_path / "queue.sqlite"
+        if content is not None:
+            queue.write_bytes(content)
+        done = before_installation(queue)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def before_installation(queue: Path) -> subprocess.CompletedProcess[str]:
+    """The script that runs before anything is replaced, as build-deb fills it in."""
+    text = (DEBIAN / "preinst").read_text().replace("@SCHEMA@", str(len(MIGRATIONS)))
+    assert text.count("/var/lib/blurd/queue.sqlite") == 1
+    script = queue.with_name("preinst")
+    script.write_text(text.replace("/var/lib/blurd/queue.sqlite", str(queue)))
+    return subprocess.run(["sh", str(script), "upgrade", "1.0"], capture_output=True, text=True, check=False)
+
+
 def test_no_script_removes_what_must_be_kept() -> None:
-    for name in ("postinst", "prerm", "postrm"):
+    for name in SCRIPTS:
         for line in (DEBIAN / name).read_text().splitlines():
             if re.match(r"\s*(rm|find .*-exec rm|rmdir)\b", line):
                 assert "/var/lib/blurd" not in line

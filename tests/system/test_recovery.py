@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,45 @@ def test_s38_a_library_that_never_stops_asking_is_refused_by_the_limit(tmp_path:
     assert made.stop() == 0
     assert made.status()["reasons"] == {"out_of_memory": 1}
     assert [event["exit_status"] for event in made.events("worker_ended")] == [0]  # a fresh process takes over
+
+
+@pytest.fixture
+def memory_group() -> Iterator[Path]:
+    """A group of processes that the kernel holds to a limit, as a unit's MemoryMax= does: 1 GiB."""
+    groups = dict(line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines())
+    older = next((path for kinds, path in groups.items() if "memory" in kinds.split(",")), None)
+    place = Path("/sys/fs/cgroup") / (f"memory{older}" if older is not None else groups.get("", "/").lstrip("/"))
+    group = place / f"blurd-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"needs the right to make a cgroup: {error.strerror}")
+    try:
+        limit = group / ("memory.max" if older is None else "memory.limit_in_bytes")
+        if not limit.exists():
+            pytest.skip("needs the memory controller")
+        limit.write_text(str(1 << 30))
+        for name in ("memory.swap.max", "memory.swappiness"):
+            if (group / name).exists():
+                (group / name).write_text("0")
+        yield group
+    finally:
+        group.rmdir()
+
+
+def test_s38_a_worker_that_the_kernel_ends_for_its_memory_is_replaced(tmp_path: Path, memory_group: Path) -> None:
+    """Its own limit lies higher here, so the kernel's is the one that it meets. Each time the attempt counts."""
+    made = HostileAppliance(tmp_path, "hungry", "memory_mebibytes = 16384\nmax_attempts = 2")
+    confined = f'case "$*" in *" work "*) echo $$ > {memory_group}/cgroup.procs ;; esac\n'
+    made.interpreter.write_text(made.interpreter.read_text().replace("\n", f"\n{confined}", 1))
+    poisoned(made)
+    made.copy("good.png")
+    made.wait(lambda: made.status()["failed"] == 1, "a verdict")
+    assert made.stop() == 0
+    assert made.status()["rejected"] == 0
+    assert made.status()["reasons"] == {"worker_died": 1}
+    assert [event["exit_status"] for event in made.events("worker_ended")] == [-signal.SIGKILL] * 2
+    assert [path.name for path in made.outputs()] == ["good.png"]
 
 
 def queued(root: Path) -> SqliteJobStore:

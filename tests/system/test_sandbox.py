@@ -19,6 +19,16 @@ from PIL import Image
 
 from mounts import need_root
 
+WATCHER_VIEW = """
+set -e
+mount --bind {root} {root}
+mount -o remount,bind,ro {root}
+for name in in out; do if [ -d {root}/$name ]; then mount --bind {root}/$name {root}/$name; fi; done
+for name in in out; do if [ -d {root}/$name ]; then mount -o remount,bind,rw {root}/$name; fi; done
+exec "$@"
+"""
+"""What `blurd-watch.service` makes of plain folders: those that are there can be written, and nothing beside them."""
+
 WORKER_VIEW = """
 set -e
 mount -t tmpfs -o mode=0755 run /run
@@ -239,6 +249,9 @@ class House:
     def watch(self) -> None:
         self._start('exec "$@"', "watch")
 
+    def sandboxed_watch(self) -> subprocess.Popen[str]:
+        return self._start(WATCHER_VIEW.format(root=self.machine.root), "watch", "--sandboxed")
+
     def work(self) -> subprocess.Popen[str]:
         return self._start(WORKER_VIEW.format(root=self.machine.root, bound="yes"), "work", "--sandboxed")
 
@@ -313,3 +326,31 @@ def test_a_worker_that_could_write_from_the_start_ends_before_it_loads_anything(
     assert [event["sign"] for event in house.events("sandbox_outdated")] == ["inbound_writable"]
     assert house.events("detector_ready") == []
     assert os.listdir(tmp_path / "root/in") == []  # noqa: PTH208
+
+
+def test_a_watcher_ends_for_a_fresh_view_of_folders_that_are_made_later(machine: Machine, tmp_path: Path) -> None:
+    """Its sandbox lets it write what was there when it started; the next one serves them."""
+    house = House(machine, tmp_path)
+    machine("rmdir", machine.root / "in", machine.root / "out")
+    watcher = house.sandboxed_watch()
+    house.wait(lambda: house.log.exists() and house.events("folder_paused"), "a pause")
+    machine("mkdir", "-m", "0777", machine.root / "in", machine.root / "out")
+    assert watcher.wait(30) == 0
+    assert [event["sign"] for event in house.events("sandbox_outdated")] == ["outbound_closed"]
+    assert house.events("process_stopped")
+    house.sandboxed_watch()
+    house.wait(lambda: house.events("folder_watched") and house.events("folder_resumed"), "a folder that is served")
+    assert [event["reason"] for event in house.events("folder_paused")] == ["inbound_missing"]
+
+
+def test_a_watcher_stays_where_a_fresh_view_would_be_the_same(machine: Machine, tmp_path: Path) -> None:
+    """Outbound is mounted for reading only by a person: told, and no reason to start again and again."""
+    house = House(machine, tmp_path)
+    machine("mount", "--bind", machine.root / "out", machine.root / "out")
+    machine("mount", "-o", "remount,bind,ro", machine.root / "out")
+    watcher = house._start('exec "$@"', "watch", "--sandboxed")
+    house.wait(lambda: house.log.exists() and house.events("folder_paused"), "a pause")
+    with pytest.raises(subprocess.TimeoutExpired):
+        watcher.wait(3)
+    assert [event["reason"] for event in house.events("folder_paused")] == ["outbound_read_only"]
+    assert house.events("sandbox_outdated") == []

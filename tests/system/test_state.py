@@ -82,6 +82,19 @@ def test_s30_a_damaged_queue_is_begun_anew_at_the_start_and_in_mid_run(tmp_path:
     assert len(list((tmp_path / "state").glob("queue.sqlite.damaged-?"))) == 2
 
 
+def test_s30_a_folder_that_the_damage_paused_is_told_to_resume_with_the_new_queue(tmp_path: Path) -> None:
+    made = Appliance(tmp_path)
+    made.start("watch")
+    made.wait(lambda: made.log.exists() and made.events("folder_watched"), "a watched folder")
+    for name in ("queue.sqlite", "queue.sqlite-wal"):
+        scribble(tmp_path / "state" / name, start=1)
+    made.drop("new.png", flat_png(70, 40))
+    made.wait(lambda: made.events("queue_set_aside"), "a queue begun anew")
+    made.wait(lambda: made.events("folder_resumed"), "a resumption")
+    assert made.stop() == 0
+    assert [event["reason"] for event in made.events("folder_paused")] == ["queue_damaged"]
+
+
 def test_s30_a_full_state_disk_stops_everything_and_passes_by_itself(tmp_path: Path) -> None:
     """On a disk of 3 MiB, in a mount namespace of its own."""
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:

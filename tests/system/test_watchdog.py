@@ -72,7 +72,7 @@ import blurd.watch as watch
 from blurd.adapters.log import EventLog
 from blurd.config import load_settings
 from blurd.events import Part
-watch.STUCK_S, watch.RECOVER_EVERY_S = 1.0, 0.3
+watch.STUCK_S, watch.RECOVER_EVERY_S, watch.FIRST_LOOK_S = 0.5, 0.1, 0.1
 pipe = os.pipe()
 lock = threading.Lock()
 lock.acquire()
@@ -94,8 +94,8 @@ def test_s27_the_watcher_is_fed_while_a_share_holds_a_folder_and_not_while_a_fau
     process = start(manager, made, "-c", HOLD.format(what=what), str(made.config))
     try:
         assert manager.hear(20, lambda message: "READY" in message)
-        manager.hear(2.0)
-        later = manager.hear(2.0)
+        manager.hear(1.0)
+        later = manager.hear(20.0 if fed else 1.0, lambda message: fed and "WATCHDOG" in message)
         assert any("WATCHDOG" in message for message in later) == fed
     finally:
         process.kill()

@@ -19,7 +19,8 @@ _OCTAL = re.compile(rb"\\([0-7]{3})")
 class Mount:
     """A mount: its number, which folder of its file system it shows and where, from what, of which kind.
 
-    `read_only` where it takes no writing: the mount itself, or the whole file system.
+    `read_only` where it takes no writing: the mount itself, or the whole file system. `is_closed` where the mount alone
+    does not.
     """
 
     number: int
@@ -28,6 +29,7 @@ class Mount:
     source: str
     kind: str
     read_only: bool
+    is_closed: bool
 
 
 def mounts() -> tuple[Mount, ...]:
@@ -50,9 +52,9 @@ def _mounts(table: bytes) -> Iterator[Mount]:
         before, _, after = line.partition(b" - ")
         fields, rest = before.split(b" "), after.split(b" ")
         if len(fields) > 5 and len(rest) > 2:  # noqa: PLR2004  `proc_pid_mountinfo(5)`: point 5th, options 6th, then after the dash
-            read_only = b"ro" in (*fields[5].split(b","), *rest[2].split(b","))
+            closed, sealed = (b"ro" in options.split(b",") for options in (fields[5], rest[2]))
             root, source, kind = _text(fields[3]), _text(rest[1]), _text(rest[0])
-            yield Mount(int(fields[0]), root, _path(fields[4]), source, kind, read_only)
+            yield Mount(int(fields[0]), root, _path(fields[4]), source, kind, closed or sealed, closed and not sealed)
 
 
 def _path(field: bytes) -> Path:

@@ -1,12 +1,15 @@
-"""A worker's view of the folders under its unit, and how it notices that it is out of date.
+"""A process's view of the folders under its unit, and how it notices that it is out of date.
 
-The unit makes everything read-only, inbound and outbound too, and binds the staging folder of each outbound to
+A worker's unit makes everything read-only, inbound and outbound too, and binds the staging folder of each outbound to
 `STAGING_VIEWS/NAME`, which alone is writable (`blurd setup-units`). Bound there and not in its own place, because a
 mount below a share keeps the share, in the worker's view, when it is unmounted and mounted anew.
 
 A share that is mounted after the worker's start does arrive in its view, but as it was mounted: writable. One that is
 unmounted leaves the view, but not the staging folder that was bound. Neither can be mended from inside: the process
 must end and be started again.
+
+The watcher's unit makes everything read-only but the folders that are there when it starts (or the places above their
+shares). A plain folder that is made later, or made anew, can't be written by it: the same helps.
 
 Invariants
 * A view in which inbound or outbound could be written is never worked with.
@@ -82,6 +85,21 @@ class FolderView:
         """True where copies can be staged: the staging folder is the one in outbound, and on a mount for writing."""
         there = _identity(self._outbound / STAGING_FOLDER)
         return there is not None and there == _identity(self._staging) and _is_writable(self._staging)
+
+
+def is_closed_by_view(folder: Path) -> bool:
+    """True where the folder is there and can't be written for its mount alone, while its file system would take it.
+
+    That is what a sandbox makes; what a person mounts read-only at a place of its own looks the same.
+    """
+    place = Path(os.path.realpath(folder))
+    if not place.is_dir():
+        return False
+    above = [
+        mount for mount in reversed(mounts()) if place.is_relative_to(mount.point)
+    ]  # the upper one of a place first
+    holder = max(above, key=lambda mount: len(mount.point.parts), default=None)
+    return holder is not None and holder.is_closed
 
 
 def _is_exposed(folder: Path) -> bool:
