@@ -17,8 +17,9 @@ from blurd.adapters.trouble import writing
 from blurd.core.stages import Stage
 from blurd.core.timeline import MaskRules, repair, spread_leaks
 from blurd.core.zones import Canvas, Zones, is_clear, with_zones, without_clear
+from blurd.events import JobStaged
 from blurd.ports import Detector, MediaCodec, MediaSource
-from blurd.records import Detection, MediaFacts, MediaKind, Progress, RgbPicture, Verdict
+from blurd.records import Detection, Job, MediaFacts, MediaKind, Progress, RgbPicture, Verdict
 from blurd.stages.analyse import analyse
 from blurd.stages.plan import plan
 from blurd.stages.render import render
@@ -110,6 +111,24 @@ def treat(
             leaks = spread_leaks(leaks, observations, REPAIR_REACH_S)
         timeline = repair(timeline, leaks, max(0, renders - MAX_REPAIRS))
     raise AssertionError("a picture that is masked all over shows nothing")
+
+
+def staged_event(job: Job, treatment: Treatment) -> JobStaged:
+    """What the log says of a treatment."""
+    seconds = treatment.stage_seconds
+    return JobStaged(
+        job=job.id,
+        folder=job.folder,
+        kind=treatment.facts.kind,
+        frames=treatment.facts.frames,
+        renders=treatment.verdict.renders,
+        source_bytes=treatment.source_size,
+        output_bytes=treatment.size,
+        analyse_s=seconds["analyse"],
+        plan_s=seconds["plan"],
+        render_s=seconds["render"],
+        verify_s=seconds["verify"],
+    )
 
 
 def _canvas(source: MediaSource[Any]) -> Canvas:

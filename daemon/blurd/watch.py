@@ -21,7 +21,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -56,6 +56,7 @@ from blurd.events import (
 )
 from blurd.overseer import Overseer
 from blurd.records import FolderCondition, RunningJob
+from blurd.reload import Reload
 from blurd.stages.enqueue import enqueue
 from blurd.stages.publish import publish
 from blurd.stages.rebuild import rebuild_if_needed
@@ -322,8 +323,8 @@ def state_lock(settings: Settings) -> Iterator[None]:
         os.close(handle)
 
 
-def watch(settings: Settings, log: EventLog) -> None:
-    """Watch all folders until asked to stop."""
+def watch(settings: Settings, log: EventLog, read: Callable[[], Settings]) -> None:
+    """Watch all folders until asked to stop; `read` reads the settings anew."""
     stop = StopEvent()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
@@ -333,15 +334,17 @@ def watch(settings: Settings, log: EventLog) -> None:
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
     signal.signal(signal.SIGIO, signal.SIG_IGN)  # see `files.writer_gone`
+    reload = Reload(Part.WATCH, settings, read, log.emit)
     with state_lock(settings):
         log.emit(ProcessStarted(Part.WATCH, os.getpid(), len(settings.folder)))
         while not stop.is_set():
+            reload.take()
             try:
-                store = patiently(lambda: _sound_queue(settings, log), stop, Part.WATCH, log.emit)
+                store = patiently(lambda: _sound_queue(reload.settings, log), stop, Part.WATCH, log.emit)
             except StopRequested:
                 break
             try:
-                _supervise(settings, store, log, stop)
+                _supervise(reload, store, log, stop)
             finally:
                 store.close()
         log.emit(ProcessStopped(Part.WATCH, os.getpid()))
@@ -356,8 +359,9 @@ def _sound_queue(settings: Settings, log: EventLog) -> SqliteJobStore:
     return SqliteJobStore(path)
 
 
-def _supervise(settings: Settings, store: SqliteJobStore, log: EventLog, stop: threading.Event) -> None:
-    """Serve all folders until asked to stop, or until the queue is found damaged."""
+def _supervise(reload: Reload, store: SqliteJobStore, log: EventLog, stop: threading.Event) -> None:
+    """Serve all folders until asked to stop, until the queue is found damaged, or there are new settings."""
+    settings = reload.settings
     keepers = [FolderKeeper(settings, folder, log) for folder in settings.folder]
     overseer = Overseer(settings, store, log)
     overseer.look()
@@ -366,7 +370,7 @@ def _supervise(settings: Settings, store: SqliteJobStore, log: EventLog, stop: t
     _await_first_look(keepers)
     notify.ready()
     notify.alive(_status(keepers, overseer.workload()))
-    while not stop.wait(RECOVER_EVERY_S) and not is_damage_noted(settings.queue_path):
+    while not (stop.wait(RECOVER_EVERY_S) or is_damage_noted(settings.queue_path) or reload.is_due()):
         overseer.look(keeper.look_after for keeper in keepers)
         if not any(keeper.is_stuck() for keeper in keepers):
             notify.alive(_status(keepers, overseer.workload()))
