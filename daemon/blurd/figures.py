@@ -156,7 +156,7 @@ def _happened(reading: Reading) -> Iterator[Figure]:
 
 
 def _workers(reading: Reading) -> Iterator[Figure]:
-    devices: dict[str, int] = {}
+    devices = {} if reading.workers else {"none": 0}
     for worker in reading.workers:
         devices[worker.device or "none"] = devices.get(worker.device or "none", 0) + 1
     yield _gauge(

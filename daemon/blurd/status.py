@@ -10,10 +10,11 @@ from rich.text import Text
 
 from blurd.adapters.host import is_alive
 from blurd.adapters.queue_file import is_full
-from blurd.config import Settings
+from blurd.adapters.wall_time import rests_until
+from blurd.config import FolderSettings, Settings
 from blurd.errors import REASONS, Reason
 from blurd.events import Part
-from blurd.records import FolderName, JobState, Overview, Progress
+from blurd.records import JobState, Overview, Progress
 
 _COLUMNS = (
     ("queued", (JobState.QUEUED,)),
@@ -45,11 +46,12 @@ def as_json(settings: Settings, overview: Overview) -> dict[str, Any]:
         "rebuilds": [
             {"at": rebuild.at, "kept_as": rebuild.kept, "receipts": rebuild.receipts} for rebuild in overview.rebuilds
         ],
-        "folders": {folder.name: _folder(overview, folder.key) for folder in settings.folder},
+        "folders": {folder.name: _folder(overview, folder) for folder in settings.folder},
     }
 
 
-def _folder(overview: Overview, name: FolderName) -> dict[str, Any]:
+def _folder(overview: Overview, folder: FolderSettings) -> dict[str, Any]:
+    name = folder.key
     counts = overview.counts.get(name, {})
     condition = next((item for item in overview.folders if item.folder == name), None)
     return {
@@ -58,6 +60,7 @@ def _folder(overview: Overview, name: FolderName) -> dict[str, Any]:
         "unreadable": condition.unreadable if condition else 0,
         "paused": condition.paused if condition else None,
         "rescan_only": condition.rescan_only if condition else None,
+        "rests_until": rests_until(folder.open_hours),
         **{title: sum(counts.get(state, 0) for state in states) for title, states in _COLUMNS},
         "vanished": counts.get(JobState.VANISHED, 0),
         "superseded": counts.get(JobState.SUPERSEDED, 0),
@@ -131,6 +134,8 @@ def _notes(name: str, folder: Mapping[str, Any]) -> list[str]:
     if folder["paused"]:
         text = REASONS[Reason(folder["paused"])]
         notes.append(f"{name}: paused. {text.meaning} {text.remedy}")
+    if folder["rests_until"]:
+        notes.append(f"{name}: rests until {folder['rests_until']}; files are found and queued.")
     if folder["unreadable"]:
         notes.append(f"{name}: {folder['unreadable']} folders below inbound can't be read: give the user blurd access.")
     if folder["rescan_only"]:

@@ -4,7 +4,7 @@ Invariant: the time zone is the machine's as it is now; it may be changed while 
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from blurd.core.hours import DayRange, is_open, minutes_to_rest
@@ -16,14 +16,18 @@ def minute_of_day(at_s: float) -> int:
     return 60 * shown.tm_hour + shown.tm_min
 
 
-def works_now(ranges: Iterable[DayRange]) -> bool:
+def works_now(ranges: Sequence[DayRange]) -> bool:
     """True where a folder of these hours works now."""
+    if not ranges:
+        return True
     time.tzset()
     return is_open(ranges, minute_of_day(time.time()))
 
 
-def rests_until(ranges: Iterable[DayRange]) -> str | None:
+def rests_until(ranges: Sequence[DayRange]) -> str | None:
     """When a folder of these hours works again, as ISO 8601 with the place's offset; None where it does now."""
+    if not ranges:
+        return None
     time.tzset()
     now_s = time.time() // 60 * 60
     minutes = minutes_to_rest(ranges, lambda step: minute_of_day(now_s + 60 * step))
