@@ -23,7 +23,9 @@ from blurd import __version__
 from blurd.adapters.host import end_with_parent, return_memory_early
 from blurd.adapters.known_folders import KnownFolders
 from blurd.adapters.log import EventLog
+from blurd.adapters.own_output import own_output_withheld
 from blurd.adapters.probe import ANSWER_PATIENCE_S, FolderProbe
+from blurd.alert_command import add_alert_command
 from blurd.config import DEFAULT_PATH, Policy, Settings, load_settings
 from blurd.core.naming import printable
 from blurd.core.recognition import Place, Side
@@ -153,6 +155,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("side", choices=[str(side) for side in Side], help="which of its two folders")
     command.set_defaults(command=_accept_folder)
 
+    add_alert_command(commands)
     add_doctor_command(commands)
     add_status_command(commands)
     return parser
@@ -173,7 +176,7 @@ def _run(options: argparse.Namespace) -> int:
     settings = _settings(options)
     log = EventLog(Part.RUN)
     log.capture_libraries()
-    return run(settings, (options.config or DEFAULT_PATH).resolve(), log)
+    return run(settings, (options.config or DEFAULT_PATH).resolve(), log, partial(_settings, options))
 
 
 def _watch(options: argparse.Namespace) -> int:
@@ -204,14 +207,15 @@ def _setup_units(options: argparse.Namespace) -> int:
     return 0
 
 
-def _process(options: argparse.Namespace, part: Part, serve: Callable[[Settings, EventLog], None]) -> int:
+def _process(options: argparse.Namespace, part: Part, serve: Callable[..., None]) -> int:
     settings = _settings(options)
     log = EventLog(part)
     log.capture_libraries()
     if options.child:
         end_with_parent()
     try:
-        serve(settings, log)
+        with own_output_withheld(log.emit):
+            serve(settings, log, partial(_settings, options))
     except BlurdError as error:
         log.emit(ProcessFailed(part, error.reason))
         raise

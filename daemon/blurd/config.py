@@ -11,19 +11,18 @@ A folder's policy is `[defaults]` with the folder's own keys on top.
 import hashlib
 import itertools
 import json
-import os
 import re
-import threading
-import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from blurd.config_monitoring import AlertSettings, MetricsSettings, Table
+from blurd.config_paths import resolve_all
+from blurd.core.hours import DayRange, parse_hours
 from blurd.core.naming import TEMPORARY_NAMES
 from blurd.core.polygons import fault, meet
 from blurd.errors import EquipmentError, Reason
@@ -34,7 +33,6 @@ LEAST_MEMORY_MEBIBYTES = 512
 """The models alone take half of it; a photo of 24 megapixels takes some 900."""
 
 _ENUM_MEMBER = re.compile(r"<[\w.]+: ('[^']*')>")
-_RESOLVE_PATIENCE_S = 2.0
 _ADD_A_FOLDER = "add at least one [[folder]] table"
 _CHECKOUT_MODELS = Path(__file__).parents[2] / "models"
 
@@ -50,32 +48,28 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Field(ge=0.0, le=86_400.0 * 365)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class StateSettings(_Table):
+class StateSettings(Table):
     """`[state]`: where blurd keeps its queue and receipts."""
 
     directory: Path = Path("/var/lib/blurd")
     names_days: Annotated[float, Field(ge=0.0, le=36_500.0)] = 30.0
 
 
-class ModelSettings(_Table):
+class ModelSettings(Table):
     """`[models]`: where the models lie, and where their compiled form is kept."""
 
     directory: Path = Field(default_factory=installed_models)
     cache: Path = Path("/var/cache/blurd")
 
 
-class DetectionSettings(_Table):
+class DetectionSettings(Table):
     """`[detection]`: what inference runs on."""
 
     device: Literal["AUTO", "CPU", "GPU"] = "AUTO"
     threads: Annotated[int, Field(ge=0, le=256)] = 0
 
 
-class WatchSettings(_Table):
+class WatchSettings(Table):
     """`[watch]`: how new files are found."""
 
     rescan_s: Annotated[float, Field(ge=1.0, le=86_400.0)] = 60.0
@@ -83,7 +77,7 @@ class WatchSettings(_Table):
     temporary_names: tuple[str, ...] = TEMPORARY_NAMES
 
 
-class WorkSettings(_Table):
+class WorkSettings(Table):
     """`[work]`: workers, attempts and their limits."""
 
     workers: Annotated[int, Field(ge=1, le=64)] = 1
@@ -102,7 +96,7 @@ class WorkSettings(_Table):
         return value
 
 
-class LimitSettings(_Table):
+class LimitSettings(Table):
     """`[limits]`: how large an input may be before it is rejected."""
 
     max_megapixels: Annotated[float, Field(gt=0, le=2000)] = 200.0
@@ -112,14 +106,14 @@ class LimitSettings(_Table):
     max_frames: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000_000
 
 
-class CategoryMask(_Table):
+class CategoryMask(Table):
     """`mask.face`, `mask.plate`: the outline, and how far a box is grown on each side, as a share of its size."""
 
     shape: Literal[MaskShape.ELLIPSE, MaskShape.RECTANGLE]
     growth: Annotated[float, Field(ge=0.0, le=3.0)]
 
 
-class MaskSettings(_Table):
+class MaskSettings(Table):
     """`mask`: how faces and plates are covered."""
 
     style: MaskStyle = MaskStyle.BLUR
@@ -131,7 +125,7 @@ class MaskSettings(_Table):
         return self.face if category is Category.FACE else self.plate
 
 
-class ThresholdSettings(_Table):
+class ThresholdSettings(Table):
     """`thresholds`: the score from which a single hit is masked; the model's own where a key is left out."""
 
     face: Fraction | None = None
@@ -146,7 +140,7 @@ _SHAPING = {"audio", "classes", "damaged", "encode", "mask", "thresholds", "zone
 """The keys of a policy that shape a copy."""
 
 
-class EncodeSettings(_Table):
+class EncodeSettings(Table):
     """`encode`: how videos are written. `quality` is the encoder's constant quality factor, less is better."""
 
     codec: Literal["auto", "h264", "h265", "vp9"] = "auto"
@@ -155,7 +149,7 @@ class EncodeSettings(_Table):
     untouched: Literal["copy", "encode"] = "copy"
 
 
-class ZoneSettings(_Table):
+class ZoneSettings(Table):
     """`zone`: a polygon in every picture, in shares of its width and height, that is masked or left clear."""
 
     polygon: tuple[tuple[Fraction, Fraction], ...]
@@ -177,7 +171,7 @@ class ZoneSettings(_Table):
         return self
 
 
-class Policy(_Table):
+class Policy(Table):
     """What a folder does: `[defaults]`, and each `[[folder]]` on top of it."""
 
     classes: tuple[Category, ...] = (Category.FACE, Category.PLATE)
@@ -196,6 +190,16 @@ class Policy(_Table):
     regions: Literal["optional", "required"] = "optional"
     other_files: Literal["ignore", "report"] = "ignore"
     rejected_notes: bool = True
+    hours: str = ""
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    silent_hours: Annotated[float, Field(ge=0.0, le=8760.0)] = 0.0
+    backlog_files: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("hours")
+    @classmethod
+    def _sound_hours(cls, value: str) -> str:
+        parse_hours(value)
+        return value
 
     @field_validator("zone")
     @classmethod
@@ -222,6 +226,11 @@ class Policy(_Table):
     def reserve_bytes(self) -> int:
         """`reserve_mebibytes` in bytes."""
         return self.reserve_mebibytes << 20
+
+    @property
+    def open_hours(self) -> tuple[DayRange, ...]:
+        """`hours` as ranges of the day; none are all hours."""
+        return parse_hours(self.hours)
 
     @property
     def hash(self) -> str:
@@ -257,7 +266,7 @@ class FolderSettings(Policy):
         return FolderName(self.name)
 
 
-class Settings(_Table):
+class Settings(Table):
     """The whole file."""
 
     state: StateSettings = StateSettings()
@@ -266,6 +275,8 @@ class Settings(_Table):
     watch: WatchSettings = WatchSettings()
     work: WorkSettings = WorkSettings()
     limits: LimitSettings = LimitSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    alerts: AlertSettings = AlertSettings()
     defaults: Policy = Policy()
     folder: tuple[FolderSettings, ...]
 
@@ -299,7 +310,7 @@ def _overlaps(folders: Sequence[FolderSettings]) -> Iterator[str]:
     """Every pair of folders that may not stand as it is: same name, same folder, or one inside another."""
     seen: list[tuple[str, Path]] = []
     names: set[str] = set()
-    resolved = _resolve_all([path for folder in folders for path in (folder.inbound, folder.outbound)])
+    resolved = resolve_all([path for folder in folders for path in (folder.inbound, folder.outbound)])
     for index, folder in enumerate(folders):
         if folder.name in names:
             yield f'folder.{index}.name: "{folder.name}" stands twice; give each folder its own name'
@@ -310,23 +321,6 @@ def _overlaps(folders: Sequence[FolderSettings]) -> Iterator[str]:
                 if path == other or path.is_relative_to(other) or other.is_relative_to(path):
                     yield f"{label}: lies in, around or on {other_label}; use folders that are apart"
             seen.append((label, path))
-
-
-def _resolve_all(paths: Sequence[Path]) -> Mapping[Path, Path]:
-    """Each path through its links; as it is written where its file system does not answer, or it leads in a circle."""
-    found: dict[Path, Path] = {}
-
-    def resolve(path: Path) -> None:
-        with suppress(OSError, RuntimeError):
-            found[path] = path.resolve()
-
-    threads = [threading.Thread(target=resolve, args=(path,), daemon=True) for path in paths]
-    for thread in threads:
-        thread.start()
-    deadline_s = time.monotonic() + _RESOLVE_PATIENCE_S
-    for thread in threads:
-        thread.join(max(0.0, deadline_s - time.monotonic()))
-    return {path: found.get(path) or Path(os.path.normpath(path)) for path in paths}
 
 
 def load_settings(path: Path) -> Settings:

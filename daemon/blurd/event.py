@@ -45,6 +45,43 @@ class Hints(StrEnum):
     RESCAN_ONLY = "rescan_only"
 
 
+class Fault(StrEnum):
+    """The class of an exception that nobody expected; `other` for those of libraries."""
+
+    ASSERTION = "AssertionError"
+    ATTRIBUTE = "AttributeError"
+    BLURD = "BlurdError"
+    FILE_EXISTS = "FileExistsError"
+    FILE_NOT_FOUND = "FileNotFoundError"
+    ILLEGAL_MOVE = "IllegalMoveError"
+    IMPORT = "ImportError"
+    INDEX = "IndexError"
+    KEY = "KeyError"
+    LOOKUP = "LookupError"
+    MEMORY = "MemoryError"
+    NAME = "NameError"
+    NOT_IMPLEMENTED = "NotImplementedError"
+    OS = "OSError"
+    OVERFLOW = "OverflowError"
+    PERMISSION = "PermissionError"
+    RECURSION = "RecursionError"
+    RUNTIME = "RuntimeError"
+    STOP_ITERATION = "StopIteration"
+    SYSTEM = "SystemError"
+    TIMEOUT = "TimeoutError"
+    TYPE = "TypeError"
+    UNICODE = "UnicodeError"
+    VALUE = "ValueError"
+    ZERO_DIVISION = "ZeroDivisionError"
+    OTHER = "other"
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Fault":
+        """The nearest class of the list that the exception belongs to."""
+        names = {fault.value: fault for fault in cls}
+        return next((names[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in names), cls.OTHER)
+
+
 FieldValue = bool | int | float | enum.Enum | FolderName | None
 
 

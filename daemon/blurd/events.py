@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from blurd.errors import Reason
 from blurd.event import Device as Device
 from blurd.event import Event as Event
+from blurd.event import Fault as Fault
 from blurd.event import Hints as Hints
 from blurd.event import Level as Level
 from blurd.event import Part as Part
+from blurd.monitor_events import MONITOR_EVENTS
 from blurd.records import FolderName, MediaKind, ViewFault
 
 
@@ -348,13 +350,14 @@ class LibrarySpoke(Event):
 
 @dataclass(frozen=True, slots=True)
 class InternalError(Event):
-    """A fault in blurd itself. `module` is the CRC-32 of the module's file name (`work.py`), `line` the line in it."""
+    """A fault in blurd itself: its class, the CRC-32 of the module's file name (`work.py`), and the line in it."""
 
     name = "internal_error"
     level = Level.ERROR
     part: Part
     module: int
     line: int
+    fault: Fault = Fault.OTHER
 
 
 EVENTS: tuple[type[Event], ...] = (
@@ -392,4 +395,5 @@ EVENTS: tuple[type[Event], ...] = (
     SandboxOutdated,
     LibrarySpoke,
     InternalError,
+    *MONITOR_EVENTS,
 )

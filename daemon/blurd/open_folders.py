@@ -1,13 +1,16 @@
-"""Which folders a worker claims from now, and up to which size: the right ones, answering, with room.
+"""Which folders a worker claims from now, in which order, and up to which size: the right ones, answering, with room.
 
 Invariants
+* A folder works in its hours alone; those that do are asked in the order of `core/turns.py`.
 * A folder that is missing, strange, full or not answering is left alone for a while, the longer the longer nothing gets
   through; no other folder waits for it.
 * A file whose copy turned out not to fit holds back those of its size and above alone.
 """
 
+import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -17,8 +20,10 @@ from blurd.adapters.known_folders import KnownFolders
 from blurd.adapters.media import kind_of
 from blurd.adapters.probe import ANSWER_PATIENCE_S, FolderProbe
 from blurd.adapters.sandbox import FolderView, staging_view
+from blurd.adapters.wall_time import works_now
 from blurd.config import FolderSettings
 from blurd.core.space import expected_bytes, largest_source_bytes
+from blurd.core.turns import Turns
 from blurd.errors import EquipmentError, Reason
 from blurd.records import FolderName, Job
 
@@ -41,7 +46,7 @@ class OpenFolders:
     """The folders of one worker; `views` is what a sandboxed one sees of each, empty for one without a sandbox."""
 
     def __init__(
-        self, state_directory: Path, folders: Iterable[FolderSettings], views: Mapping[FolderName, FolderView]
+        self, state_directory: Path, folders: Sequence[FolderSettings], views: Mapping[FolderName, FolderView]
     ) -> None:
         self._state_directory = state_directory
         self._views = views
@@ -51,18 +56,30 @@ class OpenFolders:
         self._pauses: dict[FolderName, float] = {}
         self._last_rooms: Mapping[FolderName, int] = {}
         self._too_large: dict[FolderName, _TooLarge] = {}
+        self._hours = {folder.key: folder.open_hours for folder in folders}
+        lots = {folder.key: random.random() for folder in folders}  # noqa: S311  spreads turns, guards nothing
+        self._turns = Turns({folder.key: folder.priority for folder in folders}, lots)
 
     def guard(self, name: FolderName) -> KnownFolders:
         """What opens the two folders, if they are the ones known."""
         return self._guards[name]
 
     def largest_sources(self) -> Mapping[FolderName, int]:
-        """The size in bytes of the largest source to claim, for each folder that can be served now.
+        """The size in bytes of the largest source to claim, for each folder that can be served now, in their turn.
 
         Raises `ViewOutdated` where the process must end for a fresh view of one.
         """
         rooms = self._last_rooms = self._rooms()
-        return {name: self._largest_source(name, room) for name, room in rooms.items()}
+        return {name: self._largest_source(name, rooms[name]) for name in self._turns.order(rooms)}
+
+    @contextmanager
+    def turn(self, name: FolderName) -> Iterator[None]:
+        """The work on a job of the folder: it is the folder's turn, as long as it takes."""
+        started_s = time.monotonic()
+        try:
+            yield
+        finally:
+            self._turns.worked(name, time.monotonic() - started_s)
 
     def hold_back(self, job: Job, reason: Reason) -> None:
         """Leave the folder, or only its files of this size and above, alone; ever longer while nothing gets through."""
@@ -101,7 +118,7 @@ class OpenFolders:
         now_s = time.monotonic()
         rooms: dict[FolderName, int] = {}
         for name, probe in self._probes.items():
-            if self._paused_until.get(name, 0.0) > now_s:
+            if self._paused_until.get(name, 0.0) > now_s or not works_now(self._hours[name]):
                 continue
             room = probe.room(ANSWER_PATIENCE_S)
             if room is None or room < 0:

@@ -1,4 +1,4 @@
-"""Looking after the workers through the queue: what `watch` does besides its folders.
+"""Looking after the workers through the queue, and telling how they do: what `watch` does besides its folders.
 
 Invariant: trouble with the queue is told once, and passes; it never ends the process.
 """
@@ -14,6 +14,7 @@ from blurd.core.retry import RetryRule
 from blurd.errors import EquipmentError, Reason
 from blurd.events import Part, StateTrouble, StateUsable
 from blurd.housekeeping import Housekeeping
+from blurd.monitor import Monitor
 from blurd.records import ProcessCondition, RunningJob
 from blurd.stages.recover import recover
 
@@ -29,6 +30,8 @@ class Overseer:
         self._housekeeping = Housekeeping(settings, log.emit)
         self._noted = False
         self._trouble: Reason | None = None
+        self._monitor = Monitor(settings, log)
+        self._monitor.begin()
 
     def look(self, also: Iterable[Callable[[SqliteJobStore], None]] = ()) -> None:
         """Take back what dead and stuck workers held, and do what else is to be noted in the queue."""
@@ -50,7 +53,8 @@ class Overseer:
             self._trouble = None
 
     def leave(self) -> None:
-        """Remove this process from what the status shows."""
+        """Remove this process from what the status shows; nothing more is told."""
+        self._monitor.end()
         with suppress(EquipmentError):  # a process that is gone is not shown as running anyway
             self._store.forget_process(self._condition)
 

@@ -4,6 +4,7 @@ Invariants
 * A child that dies is started again, after a pause that grows while it keeps dying and shrinks once it works.
 * A child that says "no work is possible" (a STOP reason) ends the whole run with its exit code.
 * When this process ends, however it ends, its children end.
+* SIGHUP: sound new settings are passed on to the children, which take them over in their own time.
 """
 
 import os
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -22,6 +23,7 @@ from blurd.adapters.stop_event import StopEvent
 from blurd.config import Settings
 from blurd.errors import FATAL_EXIT_CODES
 from blurd.events import Part, ProcessStarted, ProcessStopped, WorkerEnded
+from blurd.reload import Reload
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
@@ -40,10 +42,16 @@ class _Child:
     started_s: float = 0.0
     pause_s: float = FIRST_PAUSE_S
     not_before_s: float = 0.0
+    is_wanted: bool = True
 
     def start(self) -> None:
         self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL)  # noqa: S603  our own command line
         self.started_s = time.monotonic()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, where it runs."""
+        if self.process is not None:
+            self.process.send_signal(number)
 
     def ended(self) -> int | None:
         """Its exit status, once; a time for its next start is set."""
@@ -60,8 +68,31 @@ class _Child:
         return status
 
 
-def run(settings: Settings, config: Path, log: EventLog) -> int:
-    """Run everything until asked to stop. Returns the exit code."""
+class _Family:
+    """The watcher, and as many workers as the settings say."""
+
+    def __init__(self, settings: Settings, config: Path) -> None:
+        self._base = [sys.executable, "-m", "blurd", "--config", str(config)]
+        self.children = [_Child(Part.WATCH, [*self._base, "watch", "--child"])]
+        self.size(settings.work.workers)
+
+    def size(self, workers: int) -> None:
+        """Have so many workers; those that are too many end after they gave their jobs back."""
+        present = [child for child in self.children if child.part is Part.WORK and child.is_wanted]
+        for _ in range(workers - len(present)):
+            self.children.append(_Child(Part.WORK, [*self._base, "work", "--child"]))
+        for child in present[workers:]:
+            child.is_wanted = False
+            child.signal(signal.SIGTERM)
+
+    def signal(self, number: int) -> None:
+        """Send all of them a signal."""
+        for child in self.children:
+            child.signal(number)
+
+
+def run(settings: Settings, config: Path, log: EventLog, read: Callable[[], Settings]) -> int:
+    """Run everything until asked to stop; `read` reads the settings anew. Returns the exit code."""
     stop = StopEvent()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
@@ -69,27 +100,31 @@ def run(settings: Settings, config: Path, log: EventLog) -> int:
 
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
-    base = [sys.executable, "-m", "blurd", "--config", str(config)]
-    children = [_Child(Part.WATCH, [*base, "watch", "--child"])]
-    children += [_Child(Part.WORK, [*base, "work", "--child"]) for _ in range(settings.work.workers)]
+    reload = Reload(Part.RUN, settings, read, log.emit)
+    family = _Family(settings, config)
     log.emit(ProcessStarted(Part.RUN, os.getpid(), len(settings.folder)))
     try:
-        return _keep(children, stop, log)
+        return _keep(family, stop, log, reload)
     finally:
-        _end(children)
+        _end(family.children)
         log.emit(ProcessStopped(Part.RUN, os.getpid()))
 
 
-def _keep(children: Sequence[_Child], stop: threading.Event, log: EventLog) -> int:
+def _keep(family: _Family, stop: threading.Event, log: EventLog, reload: Reload) -> int:
     while not stop.wait(LOOK_S):
-        for child in children:
+        if reload.is_due():
+            family.size(reload.take().work.workers)
+            family.signal(signal.SIGHUP)
+        for child in tuple(family.children):
             pid = child.process.pid if child.process is not None else 0
             status = child.ended()
             if status is not None:
                 if status in FATAL_EXIT_CODES:
                     return status
                 log.emit(WorkerEnded(pid, status))
-            if child.process is None and time.monotonic() >= child.not_before_s:
+            if child.process is None and not child.is_wanted:
+                family.children.remove(child)
+            elif child.process is None and time.monotonic() >= child.not_before_s:
                 child.start()
     return 0
 

@@ -10,7 +10,8 @@ from typing import Any
 from blurd.adapters.host import is_alive, seconds_since
 from blurd.adapters.queue_file import is_full
 from blurd.adapters.store_view import FolderFigures
-from blurd.config import Settings
+from blurd.adapters.wall_time import rests_until
+from blurd.config import FolderSettings, Settings
 from blurd.events import Part
 from blurd.records import FolderName, JobState, Overview, Progress
 
@@ -54,11 +55,12 @@ def as_json(
         "rebuilds": [
             {"at": rebuild.at, "kept_as": rebuild.kept, "receipts": rebuild.receipts} for rebuild in overview.rebuilds
         ],
-        "folders": {folder.name: _folder(overview, folder.key, figures.get(folder.key)) for folder in settings.folder},
+        "folders": {folder.name: _folder(overview, folder, figures.get(folder.key)) for folder in settings.folder},
     }
 
 
-def _folder(overview: Overview, name: FolderName, figures: FolderFigures | None) -> dict[str, Any]:
+def _folder(overview: Overview, folder: FolderSettings, figures: FolderFigures | None) -> dict[str, Any]:
+    name = folder.key
     counts = overview.counts.get(name, {})
     condition = next((item for item in overview.folders if item.folder == name), None)
     since = None if figures is None else figures.waiting_since
@@ -71,6 +73,7 @@ def _folder(overview: Overview, name: FolderName, figures: FolderFigures | None)
         "unreadable": condition.unreadable if condition else 0,
         "paused": condition.paused if condition else None,
         "rescan_only": condition.rescan_only if condition else None,
+        "rests_until": rests_until(folder.open_hours),
         **{title: sum(counts.get(state, 0) for state in states) for title, states in _COLUMNS},
         "vanished": counts.get(JobState.VANISHED, 0),
         "superseded": counts.get(JobState.SUPERSEDED, 0),

@@ -82,6 +82,8 @@ def _notes(name: str, folder: Mapping[str, Any]) -> list[str]:
     if folder["paused"]:
         text = REASONS[Reason(folder["paused"])]
         notes.append(f"{name}: paused. {text.meaning} {text.remedy}")
+    if folder["rests_until"]:
+        notes.append(f"{name}: rests until {folder['rests_until']}; files are found and queued.")
     if folder["unreadable"]:
         notes.append(f"{name}: {folder['unreadable']} folders below inbound can't be read: give the user blurd access.")
     if folder["rescan_only"]:

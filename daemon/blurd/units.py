@@ -1,6 +1,6 @@
 """Drop-ins that keep systemd's units in step with the settings: folders, groups, number of workers.
 
-The units themselves (`systemd/`) name no folder. What they need to know of the settings stands in three drop-ins below
+The units themselves (`systemd/`) name no folder. What they need to know of the settings stands in drop-ins below
 /etc/systemd/system, written by `blurd setup-units` and by nothing else.
 
 * The watcher links staged copies to their names, which takes one writable mount that holds both, and it marks the
@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from blurd.adapters.alert_spool import spool_of
 from blurd.adapters.mount_table import mounts, mounts_to_come
 from blurd.adapters.sandbox import staging_view
 from blurd.config import FolderSettings, ModelSettings, Settings, StateSettings
@@ -31,11 +32,14 @@ UNIT_FOLDER = Path("etc/systemd/system")
 WATCH_DROP_IN = Path("blurd-watch.service.d/folders.conf")
 WORK_DROP_IN = Path("blurd-work@.service.d/folders.conf")
 TARGET_DROP_IN = Path("blurd.target.d/workers.conf")
+ALERT_DROP_IN = Path("blurd-alert.service.d/folders.conf")
+ALERT_PATH_DROP_IN = Path("blurd-alert.path.d/state.conf")
 
 _HEAD = "# Written by `blurd setup-units` from blurd's settings. What is changed here is overwritten.\n"
 _INSTALLED = Path("usr/lib/systemd/system/blurd-watch.service")
 _HIDDEN = tuple(map(Path, ("/tmp", "/var/tmp", "/dev", "/proc", "/sys", "/run/blurd", "/run/systemd")))  # noqa: S108
 """Places that the units don't show to their processes, or show other ones."""
+_USUAL_STATE: Path = StateSettings.model_fields["directory"].default
 _HOMES = tuple(map(Path, ("/home", "/root", "/run/user")))
 """Empty in the units' view, apart from what is bound there (`ProtectHome=tmpfs`)."""
 
@@ -55,6 +59,8 @@ def drop_ins(settings: Settings, mount_points: Iterable[Path]) -> Mapping[Path, 
         WATCH_DROP_IN: "".join(f"{line}\n" for line in _watch_lines(settings, own, frozenset(mount_points))),
         WORK_DROP_IN: "".join(f"{line}\n" for line in _work_lines(settings, own)),
         TARGET_DROP_IN: "".join(f"{line}\n" for line in _target_lines(settings.work.workers)),
+        ALERT_DROP_IN: "".join(f"{line}\n" for line in _alert_lines(settings)),
+        ALERT_PATH_DROP_IN: "".join(f"{line}\n" for line in _alert_path_lines(settings)),
     }
 
 
@@ -99,7 +105,7 @@ def _out_of_step(wanted: Mapping[Path, str], root: Path) -> Iterator[Path]:
 def _watch_lines(settings: Settings, own: Iterable[Path], mount_points: frozenset[Path]) -> Iterator[str]:
     yield _HEAD + "[Service]"
     folders = (path for folder in settings.folder for path in (folder.inbound, folder.outbound))
-    for path in sorted({_writable_place(path, mount_points) for path in folders} | set(own)):
+    for path in sorted({_writable_place(path, mount_points) for path in folders} | {*own, *_metrics_places(settings)}):
         yield _bound(path) if _in_home(path) else f"ReadWritePaths={_quoted(path)}"
     groups = sorted({folder.output_group for folder in settings.folder if folder.output_group})
     if groups:
@@ -121,6 +127,30 @@ def _target_lines(workers: int) -> Iterator[str]:
     yield _HEAD + "[Unit]"
     if workers > 1:
         yield "Wants=" + " ".join(f"blurd-work@{number}.service" for number in range(2, workers + 1))
+
+
+def _alert_lines(settings: Settings) -> Iterator[str]:
+    """Who delivers alerts sees no folder, and of a state directory elsewhere the spool alone."""
+    yield _HEAD + "[Service]"
+    for folder in settings.folder:
+        for path in (folder.inbound, folder.outbound):
+            yield f"InaccessiblePaths={_quoted(path)}"
+    state = settings.state.directory
+    if state != _USUAL_STATE:
+        spool = spool_of(state)
+        yield f"TemporaryFileSystem={_quoted(state, optional=False)}:ro,mode=0755"
+        yield _bound(spool)
+
+
+def _alert_path_lines(settings: Settings) -> Iterator[str]:
+    yield _HEAD + "[Path]"
+    if settings.state.directory != _USUAL_STATE:
+        yield "PathExistsGlob="
+        yield "PathExistsGlob=" + _percent(spool_of(settings.state.directory) / "*.json")
+
+
+def _percent(path: Path) -> str:
+    return str(path).replace("%", "%%")
 
 
 def _staging(folder: FolderSettings) -> str:
@@ -149,6 +179,12 @@ def _own_places(settings: Settings) -> Iterator[Path]:
     ):
         if path != usual:
             yield path
+
+
+def _metrics_places(settings: Settings) -> Iterator[Path]:
+    """Where the watcher writes the file of metrics."""
+    if settings.metrics.place is not None:
+        yield settings.metrics.place
 
 
 def _writable_place(folder: Path, mount_points: frozenset[Path]) -> Path:

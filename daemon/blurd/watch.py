@@ -21,7 +21,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -46,6 +46,7 @@ from blurd.errors import REASONS, Disposition, EquipmentError, Reason
 from blurd.events import FolderWatched, Hints, Part, ProcessStarted, ProcessStopped, StagingCleaned
 from blurd.overseer import Overseer
 from blurd.records import FolderCondition, RunningJob
+from blurd.reload import Reload
 from blurd.stages.enqueue import enqueue
 from blurd.stages.notes import Notes
 from blurd.stages.publish import publish
@@ -297,8 +298,11 @@ def state_lock(settings: Settings) -> Iterator[None]:
         os.close(handle)
 
 
-def watch(settings: Settings, log: EventLog, *, sandboxed: bool = False) -> None:
-    """Watch all folders until asked to stop, or until the view that a sandbox gives of a folder is outdated."""
+def watch(settings: Settings, log: EventLog, read: Callable[[], Settings], *, sandboxed: bool = False) -> None:
+    """Watch all folders until asked to stop, or until the view that a sandbox gives of a folder is outdated.
+
+    `read` reads the settings anew.
+    """
     stop = StopEvent()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
@@ -308,18 +312,22 @@ def watch(settings: Settings, log: EventLog, *, sandboxed: bool = False) -> None
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
     signal.signal(signal.SIGIO, signal.SIG_IGN)  # see `files.writer_gone`
+    reload = Reload(Part.WATCH, settings, read, log.emit)
     with state_lock(settings):
         log.emit(ProcessStarted(Part.WATCH, os.getpid(), len(settings.folder)))
-        standings = [
-            Standing(folder.key, log.emit, folder.outbound if sandboxed else None) for folder in settings.folder
-        ]
+        standings: dict[tuple[str, str], Standing] = {}
         while not stop.is_set():
+            standings = {
+                (folder.name, str(folder.outbound)): standings.get((folder.name, str(folder.outbound)))
+                or Standing(folder.key, log.emit, folder.outbound if sandboxed else None)
+                for folder in reload.take().folder
+            }
             try:
-                store = patiently(lambda: _sound_queue(settings, log), stop, Part.WATCH, log.emit)
+                store = patiently(lambda: _sound_queue(reload.settings, log), stop, Part.WATCH, log.emit)
             except StopRequested:
                 break
             try:
-                _supervise(settings, store, log, stop, standings)
+                _supervise(reload, store, log, stop, list(standings.values()))
             finally:
                 store.close()
         log.emit(ProcessStopped(Part.WATCH, os.getpid()))
@@ -335,9 +343,10 @@ def _sound_queue(settings: Settings, log: EventLog) -> SqliteJobStore:
 
 
 def _supervise(
-    settings: Settings, store: SqliteJobStore, log: EventLog, stop: threading.Event, standings: Sequence[Standing]
+    reload: Reload, store: SqliteJobStore, log: EventLog, stop: threading.Event, standings: Sequence[Standing]
 ) -> None:
-    """Serve all folders until asked to stop, or until the queue is found damaged."""
+    """Serve all folders until asked to stop, until the queue is found damaged, or there are new settings."""
+    settings = reload.settings
     keepers = [
         FolderKeeper(settings, folder, log, standing)
         for folder, standing in zip(settings.folder, standings, strict=True)
@@ -349,7 +358,7 @@ def _supervise(
     _await_first_look(keepers)
     notify.ready()
     notify.alive(_status(standings, overseer.workload()))
-    while not stop.wait(RECOVER_EVERY_S) and not is_damage_noted(settings.queue_path):
+    while not (stop.wait(RECOVER_EVERY_S) or is_damage_noted(settings.queue_path) or reload.is_due()):
         overseer.look(keeper.look_after for keeper in keepers)
         if any(standing.is_outdated for standing in standings):
             stop.set()

@@ -10,7 +10,8 @@ Invariants
 * The process bounds its own memory, so that a file that asks for too much ends its own job, not the machine.
 * A queue that can't be written now (full disk) is waited for; one that was set aside ends the process, which is started
   again on the new one.
-* The process ends by itself after `work.jobs_per_process` jobs, so that no leak of a codec grows for ever.
+* The process ends by itself after `work.jobs_per_process` jobs, so that no leak of a codec grows for ever, and where
+  there are new settings, which the next process works with.
 * Sandboxed, it claims nothing while it could write where it must not: it ends, and is started with a fresh view.
 
 DIAGNOSTICS: ends with the exit code of the reason where no work is possible (models, state); else with 0.
@@ -61,6 +62,7 @@ from blurd.events import (
 from blurd.open_folders import OpenFolders, need_room
 from blurd.pipeline import Report, Treatment, staged_event, treat
 from blurd.records import FolderName, Job, JobState, MediaKind, ProcessCondition, Progress, StagedCopy
+from blurd.reload import Reload
 from blurd.stages.wait import StopRequested, open_queue, patiently
 
 IDLE_S = 0.25
@@ -99,6 +101,7 @@ class Worker:
     stop: threading.Event
     views: Mapping[FolderName, FolderView]
     """What a sandboxed worker sees of each folder; empty for one without a sandbox."""
+    reload: Reload
 
     def __post_init__(self) -> None:
         self._me = this_process()
@@ -112,7 +115,7 @@ class Worker:
         self._spent, self._count, self._next_count_s = False, 0, 0.0
 
     def run(self) -> None:
-        """Work until asked to stop, its share is done, the queue was set aside, or its view must be a fresh one."""
+        """Work until asked to stop, its share is done, or what it stands on is new: queue, view or settings."""
         try:
             self._work()
         except StopRequested:
@@ -130,7 +133,7 @@ class Worker:
         done = 0
         while not self.stop.is_set() and done < self.settings.work.jobs_per_process and not self._spent:
             notify.alive(f"{done} jobs done, {self._waiting()} waiting")
-            if not self.store.is_current():
+            if not self.store.is_current() or self.reload.is_due():
                 return
             self._current = job = self._patiently(self._claim)
             if job is None:
@@ -138,7 +141,8 @@ class Worker:
                 continue
             self.log.emit(JobClaimed(job.id, job.folder, job.attempts))
             notify.wait_longer(patience_s(0.0, job.stamp.size))
-            self._do(job)
+            with self._folders.turn(job.folder):
+                self._do(job)
             self._current = None
             notify.wait_longer(0.0)
             self._note_device()
@@ -290,6 +294,7 @@ class Worker:
             if now_s - last_s < BEAT_S:
                 return
             last_s = now_s
+            self.reload.is_due()  # is told now, and taken over by the next process
             notify.alive(f"job {job.id} at {progress.share:.0%}, {self._waiting()} waiting")
             limit_s = patience_s(self.settings.work.no_progress_s, job.stamp.size, progress.frames)
             if not self._patiently(lambda: self.store.beat(job.id, self._me, progress, boot_clock_s() + limit_s)):
@@ -329,8 +334,9 @@ class Worker:
             self.log.emit(JobVanished(job.id, job.folder, reason))
 
 
-def work(settings: Settings, log: EventLog, *, sandboxed: bool = False) -> None:
+def work(settings: Settings, log: EventLog, read: Callable[[], Settings], *, sandboxed: bool = False) -> None:
     """Run one worker until it is asked to stop or has done its share; a sandboxed one checks what it sees."""
+    reload = Reload(Part.WORK, settings, read, log.emit)
     limits = settings.work
     limit_memory(limits.memory_mebibytes or round(MEMORY_SHARE * machine_mebibytes() / limits.workers))
     workers: list[Worker] = []
@@ -349,7 +355,7 @@ def work(settings: Settings, log: EventLog, *, sandboxed: bool = False) -> None:
         return
     try:
         detectors = _load_models(settings, log)
-        worker = Worker(settings, store, detectors, log, stopper.stop, views)
+        worker = Worker(settings, store, detectors, log, stopper.stop, views, reload)
         workers.append(worker)
         notify.ready()
         log.emit(ProcessStarted(Part.WORK, os.getpid(), len(settings.folder)))

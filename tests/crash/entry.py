@@ -249,8 +249,11 @@ class ForkedChild:
             time.sleep(0.01)
         return cast("int", self.status)
 
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
     def terminate(self) -> None:
-        os.kill(self.pid, signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)

@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from blurd.errors import EquipmentError, Reason
-from blurd.units import TARGET_DROP_IN, WATCH_DROP_IN, WORK_DROP_IN, drop_ins, out_of_step, write_drop_ins
+from blurd.units import (
+    ALERT_DROP_IN,
+    ALERT_PATH_DROP_IN,
+    TARGET_DROP_IN,
+    WATCH_DROP_IN,
+    WORK_DROP_IN,
+    drop_ins,
+    out_of_step,
+    write_drop_ins,
+)
 from settings_for_units import ODD_PATHS, odd_settings, settings_of
 
 UNITS = Path(__file__).parents[2] / "systemd"
@@ -138,13 +147,14 @@ def test_a_link_to_a_hidden_place_is_refused_too(tmp_path: Path) -> None:
 
 def test_check_tells_what_is_out_of_step_and_setting_up_mends_it(tmp_path: Path) -> None:
     before = settings_of({"a": "/srv/a"})
-    places = [tmp_path / "etc/systemd/system" / path for path in (WATCH_DROP_IN, WORK_DROP_IN, TARGET_DROP_IN)]
+    drop_in_paths = (WATCH_DROP_IN, WORK_DROP_IN, TARGET_DROP_IN, ALERT_DROP_IN, ALERT_PATH_DROP_IN)
+    places = [tmp_path / "etc/systemd/system" / path for path in drop_in_paths]
     assert list(out_of_step(before, tmp_path)) == places
     assert list(write_drop_ins(before, tmp_path)) == places
     assert out_of_step(before, tmp_path) == ()
     assert write_drop_ins(before, tmp_path) == ()
     after = settings_of({"a": "/srv/a", "b": "/srv/b"})
-    assert list(out_of_step(after, tmp_path)) == places[:2]
+    assert list(out_of_step(after, tmp_path)) == [*places[:2], places[3]]
     write_drop_ins(after, tmp_path)
     assert out_of_step(after, tmp_path) == ()
     places[1].write_text(places[1].read_text() + "ReadWritePaths=/\n")

@@ -72,14 +72,24 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     units = made / "usr/lib/systemd/system"
     units.mkdir(parents=True)
     for path in UNITS.iterdir():
-        if path.suffix in (".service", ".target", ".slice"):
+        if path.suffix in (".service", ".target", ".slice", ".path"):
             shutil.copy(path, units)
-    for name in ("sysinit.target", "basic.target", "shutdown.target", "multi-user.target", "local-fs.target"):
+    for name in (
+        "sysinit.target",
+        "basic.target",
+        "shutdown.target",
+        "multi-user.target",
+        "local-fs.target",
+        "paths.target",
+        "network-online.target",
+    ):
         (units / name).write_text("[Unit]\nDescription=of the system\n")
     program = made / "usr/bin/blurd"
     program.parent.mkdir()
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
+    shutil.copy(program, made / "usr/bin/sh")
+    (made / "bin").symlink_to("usr/bin")
     write_drop_ins(odd_settings(), made)
     return made
 
@@ -108,7 +118,9 @@ def test_the_graphics_unit_opens_one_device(root: Path, tmp_path: Path) -> None:
     assert "DeviceAllow=" in result.stdout
 
 
-@pytest.mark.parametrize("unit", [*SERVICES, "blurd.target", "system-blurdwork.slice"])
+@pytest.mark.parametrize(
+    "unit", [*SERVICES, "blurd-alert.service", "blurd-alert.path", "blurd.target", "system-blurdwork.slice"]
+)
 def test_systemd_finds_nothing_wrong(unit: str, root: Path) -> None:
     """No unknown directive, no value that it ignores, no path that it can't read; in the drop-ins neither."""
     need("systemd-analyze", "--root")

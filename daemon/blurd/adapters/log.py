@@ -3,13 +3,15 @@
 Invariants
 * `EventLog.emit` is the only way in; it takes an `Event`, whose fields can't hold text.
 * Whatever a library logs or warns is reduced to its severity (`LibrarySpoke`); its text is thrown away, because it may
-  quote a name or content. The same holds for an exception that nobody caught: its line number remains.
+  quote a name or content. The same holds for an exception that nobody caught, in whatever thread: its class and its
+  line number remain. What is printed past all this, to the process's own output, is `own_output.py`'s.
 * Not more than `LIBRARY_LIMIT` lines of a library's are noted in one process, so no loop in a codec floods the log.
 """
 
 import logging
 import os
 import sys
+import threading
 import traceback
 import warnings
 import zlib
@@ -20,7 +22,7 @@ from typing import TextIO
 import structlog
 
 from blurd.adapters import journal
-from blurd.events import Event, InternalError, LibrarySpoke, Part
+from blurd.events import Event, Fault, InternalError, LibrarySpoke, Part
 
 LIBRARY_LIMIT = 20
 
@@ -61,6 +63,8 @@ class EventLog:
         logging.captureWarnings(capture=True)
         warnings.simplefilter("ignore")
         sys.excepthook = self._uncaught
+        sys.unraisablehook = self._unraisable
+        threading.excepthook = self._in_thread
 
     def internal_error(self, error: BaseException) -> None:
         """Note a fault of our own: the line in our code where it surfaced, no text."""
@@ -69,10 +73,16 @@ class EventLog:
             path = Path(frame.filename)
             if path.is_relative_to(_PACKAGE):
                 module, line = zlib.crc32(path.name.encode()), frame.lineno or 0
-        self.emit(InternalError(self._part, module, line))
+        self.emit(InternalError(self._part, module, line, Fault.of(error)))
 
     def _uncaught(self, _kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
         self.internal_error(error)
+
+    def _unraisable(self, found: "sys.UnraisableHookArgs") -> None:
+        self.internal_error(found.exc_value or RuntimeError())
+
+    def _in_thread(self, found: threading.ExceptHookArgs) -> None:
+        self.internal_error(found.exc_value or RuntimeError())
 
 
 def _own_standard_error() -> TextIO:

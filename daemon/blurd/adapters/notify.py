@@ -6,9 +6,12 @@ Invariants
 """
 
 import os
+import time
 from contextlib import suppress
 
 from systemd.daemon import notify
+
+_remarks: list[str] = []
 
 
 def ready() -> None:
@@ -18,7 +21,17 @@ def ready() -> None:
 
 def alive(status: str) -> None:
     """Feed the watchdog and show a status line. To be called where something was done, never by a clock."""
-    _tell(f"WATCHDOG=1\nSTATUS={status}")
+    _tell("WATCHDOG=1\nSTATUS=" + "; ".join((*_remarks, status)))
+
+
+def remark(text: str) -> None:
+    """Show this before every status line from now on; nothing, for an empty text."""
+    _remarks[:] = [text] if text else []
+
+
+def reloading() -> None:
+    """New settings are being looked at; `ready` ends that."""
+    _tell(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
 def wait_longer(extra_s: float) -> None:
