@@ -5,23 +5,32 @@ the named behaviour replaces before it calls the command line. A poison picture 
 """
 
 import ctypes
+import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from appliance import Appliance
+from blurd.errors import InputError, Reason
 
 POISON_WIDTH = 99
 LONG_S = 1000
 
 
-def is_poison(file: BinaryIO) -> bool:
+def width_of(file: BinaryIO) -> int:
+    """A PNG picture's; 0 for others."""
     header = os.pread(file.fileno(), 24, 0)
-    return header[:4] == b"\x89PNG" and int.from_bytes(header[16:20], "big") == POISON_WIDTH
+    return int.from_bytes(header[16:20], "big") if header[:4] == b"\x89PNG" else 0
+
+
+def is_poison(file: BinaryIO) -> bool:
+    return width_of(file) == POISON_WIDTH
 
 
 def hang_with_every_lock() -> None:
@@ -46,6 +55,55 @@ def greedy() -> None:
         kept.append(bytearray(64 << 20))
 
 
+def talk(file: BinaryIO) -> None:
+    """Say the file's name in every way in which a library can say something."""
+    name = str(Path(f"/proc/self/fd/{file.fileno()}").readlink())
+
+    class Unraisable:
+        def __del__(self) -> None:
+            raise OSError(name)
+
+    def fail() -> None:
+        raise KeyError(name)
+
+    print(name)  # noqa: T201
+    print(name, file=sys.stderr)  # noqa: T201
+    os.write(1, name.encode())
+    os.write(2, name.encode() * 2000)  # more than a pipe holds
+    ctypes.CDLL(None).puts(name.encode())
+    ctypes.CDLL(None).perror(name.encode())
+    logging.getLogger("a.library").error(name)
+    warnings.warn(name, stacklevel=1)
+    Unraisable()
+    thread = threading.Thread(target=fail, name="libraries-own")
+    thread.start()
+    thread.join()
+
+
+TALKERS = {96: "talks", 97: "raises", 98: "rejects", POISON_WIDTH: "crashes"}
+"""What a talkative appliance does with pictures of these widths, after it has said their names."""
+
+
+def talkative(real: Callable[..., Any]) -> Callable[..., Any]:
+    """A treatment that talks."""
+
+    def treat(source: BinaryIO, *rest: Any) -> Any:
+        end = TALKERS.get(width_of(source))
+        if end is not None:
+            talk(source)
+        name = str(Path(f"/proc/self/fd/{source.fileno()}").readlink())
+        if end == "crashes":
+            print("terminate called after throwing " + name, file=sys.stderr, flush=True)  # noqa: T201
+            crash()
+        if end == "raises":
+            raise TypeError(name)
+        if end == "rejects":
+            raise InputError(Reason.DAMAGED, name, name)
+        return real(source, *rest)
+
+    return treat
+
+
 def hungry() -> None:
     """Take memory, and use it: what is only asked for costs nothing yet."""
     kept: list[bytes] = []
@@ -66,7 +124,10 @@ def arm(behaviour: str) -> None:
     import blurd.pipeline
     import blurd.work
 
-    if behaviour in POISONS:
+    if behaviour == "talkative":
+        worker: Any = blurd.work
+        worker.treat = talkative(worker.treat)
+    elif behaviour in POISONS:
         work: Any = blurd.work
         real = work.treat
 
@@ -103,7 +164,7 @@ class HostileAppliance(Appliance):
                 [str(self.interpreter), "--config", str(self.config), part],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "INTERPRETER": str(self.interpreter)},
+                env={**os.environ, **self.environment, "INTERPRETER": str(self.interpreter)},
             )
 
 

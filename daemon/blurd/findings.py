@@ -39,7 +39,7 @@ class Refusals:
         self._before: Mapping[tuple[FolderName, JobState, str], int] | None = None
 
     def since(self, totals: Totals) -> Iterator[Finding]:
-        """One finding for each folder and reason; none the first time."""
+        """One finding for each folder and reason; none the first time, which says from where on to count."""
         before, self._before = self._before, dict(totals.moves)
         if before is None:
             return

@@ -47,8 +47,8 @@ class Monitor(threading.Thread):
         self._wanted = settings.metrics.place is not None or settings.alerts.enabled
         every_s = settings.metrics.every_s if settings.metrics.place is not None else ALERTS_EVERY_S
         self._every_s = min(every_s, ALERTS_EVERY_S) if settings.alerts.enabled else every_s
-        self._eye = _Eye(settings)
         self._teller = _Teller(settings, log) if settings.alerts.enabled else None
+        self._eye = _Eye(settings, self._teller)
         self._trouble = 0
 
     def begin(self) -> None:
@@ -96,8 +96,9 @@ class Monitor(threading.Thread):
 class _Eye:
     """Takes a reading."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, teller: "_Teller | None") -> None:
         self._settings = settings
+        self._teller = teller
         self._totals = Totals()
         self._graphics = GraphicsLoad()
         self._listed: set[WorkerIdentity] = set()
@@ -111,6 +112,9 @@ class _Eye:
         names = [folder.key for folder in self._settings.folder]
         store = FigureStore(self._settings.queue_path, read_only=True)
         try:
+            if not self._totals.last and self._teller is not None:  # what an earlier process has told already
+                store.add_up(self._totals, self._teller.seen)
+                self._teller.count_from(self._totals)
             store.add_up(self._totals)
             overview = store.overview()
             oldest = {name: at for name in names if (at := store.oldest_waiting(name)) is not None}
@@ -164,11 +168,15 @@ class _Teller:
     def __init__(self, settings: Settings, log: EventLog) -> None:
         self._log = log
         self._spool = AlertSpool(settings.state.directory)
-        standing, told = self._spool.recall()
+        standing, told, self.seen = self._spool.recall()
         self._alarms = Alarms(3600.0 * settings.alerts.repeat_hours, standing, told)
         self._deaths, self._refusals = Deaths(), Refusals()
         self._since_s = time.time()
         self._due: deque[Alert] = deque(maxlen=MOST)
+
+    def count_from(self, totals: Totals) -> None:
+        """What was refused up to here is not told."""
+        tuple(self._refusals.since(totals))
 
     def tell(self, reading: Reading, newest: Mapping[FolderName, str]) -> None:
         """Write the alerts that are due. Raises `OSError`."""
@@ -176,14 +184,15 @@ class _Teller:
         found = tuple(findings(reading, newest, self._since_s, deaths))
         alerts = self._alarms.update(found, tuple(self._refusals.since(reading.totals)), reading.now_s)
         self._due.extend(alerts)
-        if not self._due:
+        if not self._due and self.seen == reading.totals.last:
             return
         while self._due:  # one that can't be written now, on a full disk, is written later
             alert = self._due[0]
             self._spool.write(alert)
             self._due.popleft()
             self._log.emit(AlertWritten(alert.finding.subject.kind, alert.state))
-        self._spool.remember(self._alarms)
+        self._spool.remember(self._alarms, reading.totals.last)
+        self.seen = reading.totals.last
 
 
 @cache

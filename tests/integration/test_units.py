@@ -44,6 +44,9 @@ def read_by_systemd() -> dict[str, list[str]]:
         place = Path(name)
         for path in UNITS.iterdir():
             shutil.copy(path, place)
+        (place / "blurd.target").write_text(
+            (place / "blurd.target").read_text() + "[Unit]\nWants=blurd-alert.path blurd-alert.service\n"
+        )  # so that the dump has them: nothing wants them before they are enabled
         write_drop_ins(odd_settings(), place / "root")
         shutil.copytree(place / "root/etc/systemd/system", place, dirs_exist_ok=True)
         for path in (place, *place.rglob("*")):
@@ -89,7 +92,7 @@ def test_a_home_is_empty_but_for_the_folders(read_by_systemd: dict[str, list[str
 
 
 def test_the_target_wants_as_many_workers_as_the_settings(read_by_systemd: dict[str, list[str]]) -> None:
-    wanted = {line.split()[1] for line in read_by_systemd["blurd.target"] if line.startswith("Wants: blurd-")}
+    wanted = {line.split()[1] for line in read_by_systemd["blurd.target"] if line.startswith("Wants: blurd-w")}
     assert wanted == {"blurd-watch.service", *(f"blurd-work@{number}.service" for number in (1, 2, 3))}
 
 
@@ -160,6 +163,24 @@ def test_check_tells_what_is_out_of_step_and_setting_up_mends_it(tmp_path: Path)
     places[1].write_text(places[1].read_text() + "ReadWritePaths=/\n")
     assert list(out_of_step(after, tmp_path)) == [places[1]]
     assert all(path.stat().st_mode & 0o777 == 0o644 for path in places)
+
+
+def test_the_watcher_may_write_where_metrics_are_wanted_and_a_worker_may_not() -> None:
+    made = drop_ins(settings_of({"a": "/srv/a"}, metrics={"directory": "/var/lib/prometheus/node-exporter"}), [ROOT])
+    assert 'ReadWritePaths="-/var/lib/prometheus/node-exporter"' in made[WATCH_DROP_IN].splitlines()
+    assert "prometheus" not in made[WORK_DROP_IN]
+
+
+def test_who_delivers_alerts_sees_no_folder(read_by_systemd: dict[str, list[str]]) -> None:
+    """As systemd reads it: everything of blurd is hidden but the spool, in a state directory of an odd name too."""
+    lines = read_by_systemd["blurd-alert.service"]
+    (hidden,) = [line for line in lines if line.startswith("InaccessiblePaths: ")]
+    for path in ODD_PATHS.values():
+        assert f"-{path}/inbound" in hidden
+        assert f"-{path}/outbound" in hidden
+    assert "BindPaths: -/data/state 1/alerts:/data/state 1/alerts:rbind" in lines
+    assert "TemporaryFileSystem: /data/state 1:ro,mode=0755" in lines
+    assert any("/data/state 1/alerts/*.json" in line for line in read_by_systemd["blurd-alert.path"])
 
 
 def test_the_command_writes_checks_and_explains(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -185,10 +187,18 @@ def test_a_folder_works_in_its_hours_alone(ground: Ground) -> None:
             other(100 + number)
         wait_for(lambda: run.states() == {"queued": 3, "published": 3}, "the other folder's copies")
         assert {event["folder"] for event in events(run, "job_claimed")} == {"b"}
+        told = json.loads(blurd(run, "status", "--json").stdout)["folders"]
+        assert told["a"]["rests_until"][11:16] == resting[:5]
+        assert told["b"]["rests_until"] is None
         run.config.write_text(run.config.read_text().replace(resting, ""))
         os.kill(process.pid, signal.SIGHUP)
         wait_for(lambda: run.states() == {"published": 6}, "all copies")
         assert process.end() == 0
+
+
+def blurd(run: Run, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "blurd", "--config", str(run.config), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def claimed(run: Run) -> list[str]:

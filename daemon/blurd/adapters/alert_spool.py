@@ -56,18 +56,21 @@ class AlertSpool:
         replace(self._folder / name, json.dumps(self._value(alert)) + "\n", _FILE_MODE, durable=True)
         self._dropped = 0
 
-    def remember(self, alarms: Alarms) -> None:
-        """Keep what was told. Raises `OSError`."""
-        value = {"standing": _listed(alarms.standing), "told": _listed(alarms.told)}
+    def remember(self, alarms: Alarms, seen: int) -> None:
+        """Keep what was told, and up to which entry of the queue's history. Raises `OSError`."""
+        value = {"standing": _listed(alarms.standing), "told": _listed(alarms.told), "seen": seen}
         replace(self._memory, json.dumps(value) + "\n", 0o600)
 
-    def recall(self) -> tuple[dict[Subject, float], dict[Subject, float]]:
-        """What an earlier process told: what is not over, and when each was told; nothing where that can't be read."""
+    def recall(self) -> tuple[dict[Subject, float], dict[Subject, float], int | None]:
+        """What an earlier process told: what is not over, when each was told, and up to which entry of the history.
+
+        Nothing where that can't be read.
+        """
         try:
             value = json.loads(self._memory.read_text(encoding="utf-8"))
-            return _unlisted(value["standing"]), _unlisted(value["told"])
+            return _unlisted(value["standing"]), _unlisted(value["told"]), int(value["seen"])
         except (OSError, ValueError, KeyError, TypeError):
-            return {}, {}
+            return {}, {}, None
 
     def _value(self, alert: Alert) -> dict[str, Any]:
         finding = alert.finding

@@ -4,7 +4,6 @@ Invariant: what is asked again and again costs by what is new and by the number 
 happened, apart from the counts by state that the status has too.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from blurd.adapters.store import SqliteJobStore
@@ -45,11 +44,16 @@ class Totals:
 class FigureStore(SqliteJobStore):
     """The queue, for who keeps figures. Use from one thread; close it there."""
 
-    def add_up(self, totals: Totals) -> None:
-        """Add what happened since; from the beginning where the queue is another one by now."""
+    def add_up(self, totals: Totals, up_to: int | None = None) -> None:
+        """Add what happened since, up to an entry of the history where one is given.
+
+        From the beginning where the queue is another one by now.
+        """
         with self._translated("read history"):
             row = self._connection.execute(_LAST).fetchone()
             last = int(row["number"] or 0)
+            if up_to is not None:
+                last = min(last, up_to)
             since = totals.last if totals.last <= last else 0
             for move in self._connection.execute(_HAPPENED, (since, last)):
                 key = FolderName(move["folder"]), JobState(move["state"]), move["reason"] or ""
@@ -74,8 +78,3 @@ class FigureStore(SqliteJobStore):
             if newest is None:
                 return None
             return str(self._row(newest)["created_at"])
-
-
-def difference(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
-    """What was added to each, where something was."""
-    return {key: number - before.get(key, 0) for key, number in after.items() if number > before.get(key, 0)}
