@@ -24,6 +24,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from blurd.config_upkeep import UpkeepPolicy
 from blurd.core.naming import TEMPORARY_NAMES
 from blurd.core.polygons import fault, meet
 from blurd.errors import EquipmentError, Reason
@@ -175,7 +176,7 @@ class ZoneSettings(_Table):
         return self
 
 
-class Policy(_Table):
+class Policy(UpkeepPolicy):
     """What a folder does: `[defaults]`, and each `[[folder]]` on top of it."""
 
     classes: tuple[Category, ...] = (Category.FACE, Category.PLATE)
@@ -296,7 +297,9 @@ def _overlaps(folders: Sequence[FolderSettings]) -> Iterator[str]:
     """Every pair of folders that may not stand as it is: same name, same folder, or one inside another."""
     seen: list[tuple[str, Path]] = []
     names: set[str] = set()
-    resolved = _resolve_all([path for folder in folders for path in (folder.inbound, folder.outbound)])
+    archives = {index: folder.archive_elsewhere for index, folder in enumerate(folders) if folder.archive_elsewhere}
+    places = [path for folder in folders for path in (folder.inbound, folder.outbound)]
+    resolved = _resolve_all([*places, *archives.values()])
     for index, folder in enumerate(folders):
         if folder.name in names:
             yield f'folder.{index}.name: "{folder.name}" stands twice; give each folder its own name'
@@ -307,6 +310,11 @@ def _overlaps(folders: Sequence[FolderSettings]) -> Iterator[str]:
                 if path == other or path.is_relative_to(other) or other.is_relative_to(path):
                     yield f"{label}: lies in, around or on {other_label}; use folders that are apart"
             seen.append((label, path))
+    for index, archive in archives.items():
+        path = resolved[archive]
+        for other_label, other in seen:
+            if path == other or path.is_relative_to(other) or other.is_relative_to(path):
+                yield f"folder.{index}.archive: lies in, around or on {other_label}; use a folder that is apart"
 
 
 def _resolve_all(paths: Sequence[Path]) -> Mapping[Path, Path]:

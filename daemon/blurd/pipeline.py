@@ -17,8 +17,9 @@ from blurd.adapters.trouble import writing
 from blurd.core.stages import Stage
 from blurd.core.timeline import MaskRules, repair, spread_leaks
 from blurd.core.zones import Canvas, Zones, is_clear, with_zones, without_clear
+from blurd.events import JobStaged
 from blurd.ports import Detector, MediaCodec, MediaSource
-from blurd.records import Detection, MediaFacts, MediaKind, Progress, RgbPicture, Verdict
+from blurd.records import Detection, Job, MediaFacts, MediaKind, Progress, RgbPicture, Verdict
 from blurd.stages.analyse import analyse
 from blurd.stages.plan import plan
 from blurd.stages.render import render
@@ -130,3 +131,21 @@ def _progress(share: float, frames: int, elapsed_s: float) -> Progress:
 def _part(progress: Callable[[float], None], start: float, end: float) -> Callable[[float], None]:
     """Progress of a part of the work, as that of the whole."""
     return lambda share: progress(start + (end - start) * min(1.0, share))
+
+
+def staged_event(job: Job, treatment: Treatment) -> JobStaged:
+    """The one line that sums a treatment up."""
+    seconds = treatment.stage_seconds
+    return JobStaged(
+        job=job.id,
+        folder=job.folder,
+        kind=treatment.facts.kind,
+        frames=treatment.facts.frames,
+        renders=treatment.verdict.renders,
+        source_bytes=treatment.source_size,
+        output_bytes=treatment.size,
+        analyse_s=seconds["analyse"],
+        plan_s=seconds["plan"],
+        render_s=seconds["render"],
+        verify_s=seconds["verify"],
+    )

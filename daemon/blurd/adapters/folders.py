@@ -271,6 +271,10 @@ class OutboundFolder(_Folder):
         except OSError:
             return None
 
+    def is_content(self, path: str, sha256: str) -> bool:
+        """True where a file with this content lies at the path below outbound."""
+        return _is_content(self.open_published(path), sha256)
+
     def withdraw(self, path: str, sha256: str, aside: str) -> bool:
         """Remove a published copy with this content; False where another content lies there, which is left alone.
 
@@ -279,7 +283,7 @@ class OutboundFolder(_Folder):
         """
         with writing("withdraw"):
             head, _, name = path.rpartition("/")
-            if _is_content(self.open_published(path), sha256):
+            if self.is_content(path, sha256):
                 folder = open_beneath(self._handle, head or ".", os.O_RDONLY | os.O_DIRECTORY)
                 try:
                     os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=self._staging)

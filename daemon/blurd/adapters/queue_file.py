@@ -35,6 +35,8 @@ _HARDLY_ROOM_BYTES = 1 << 20
 
 def reason_of(error: Exception, path: Path) -> Reason:
     """What an error of SQLite or of the disk means for the queue at `path`."""
+    if isinstance(error, UnicodeDecodeError):  # SQLite quotes what it can't read
+        return Reason.QUEUE_DAMAGED
     if isinstance(error, OSError):
         return Reason.STATE_FULL if error.errno in _NO_ROOM else Reason.STATE_UNUSABLE
     code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
@@ -88,7 +90,7 @@ def is_damaged(path: Path) -> bool:
     try:
         with closing(sqlite3.connect(path, timeout=30.0, isolation_level=None)) as connection:
             return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok")
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         reason = reason_of(error, path)
         if reason is Reason.QUEUE_DAMAGED:
             return True
@@ -99,7 +101,10 @@ def last_job(path: Path) -> int:
     """The highest job number that the file ever gave; 0 where it can't be read any more, or is not there."""
     if not path.exists():  # opening it would make one
         return 0
-    with suppress(sqlite3.Error), closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with (
+        suppress(sqlite3.Error, UnicodeDecodeError),
+        closing(sqlite3.connect(path, isolation_level=None)) as connection,
+    ):
         row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'job'").fetchone()
         return int(row[0]) if row is not None and isinstance(row[0], int) else 0
     return 0

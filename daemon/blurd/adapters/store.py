@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from blurd.adapters.host import boot_id, wall_clock
 from blurd.adapters.store_rebuild import RebuiltStore
+from blurd.adapters.store_receipts import ReceiptBooks
 from blurd.adapters.store_rows import (
     dump_regions,
     dump_staged,
@@ -17,6 +18,7 @@ from blurd.adapters.store_rows import (
     to_signed,
 )
 from blurd.core.lifecycle import UNFINISHED
+from blurd.core.receipts import LedgerEnd
 from blurd.core.retry import patience_s
 from blurd.errors import Reason
 from blurd.records import (
@@ -75,7 +77,7 @@ _COPIES = """
 _NAME_OWNED = "SELECT 1 FROM job WHERE folder = ? AND published = ? AND id <> ? LIMIT 1"
 
 
-class SqliteJobStore(RebuiltStore):
+class SqliteJobStore(RebuiltStore, ReceiptBooks):
     """The queue, on one connection. Use from one thread; close it there."""
 
     # -- intake -------------------------------------------------------------------------------------------------------
@@ -158,7 +160,13 @@ class SqliteJobStore(RebuiltStore):
             return True
 
     def finish(
-        self, job: JobId, worker: WorkerIdentity, state: JobState, reason: Reason | None, not_before_s: float = 0.0
+        self,
+        job: JobId,
+        worker: WorkerIdentity,
+        state: JobState,
+        reason: Reason | None,
+        not_before_s: float = 0.0,
+        source_sha256: str | None = None,
     ) -> bool:
         """See `JobStore.finish`."""
         with self._transaction("finish"):
@@ -168,7 +176,7 @@ class SqliteJobStore(RebuiltStore):
             self._connection.execute(
                 "UPDATE job SET not_before_s = ?, not_before_boot = ? WHERE id = ?", (not_before_s, boot_id(), job)
             )
-            self._move(row, state, reason)
+            self._move(row, state, reason, source_sha256)
             return True
 
     def give_back(self, job: JobId, worker: WorkerIdentity, reason: Reason | None, *, counts: bool = True) -> bool:
@@ -226,9 +234,11 @@ class SqliteJobStore(RebuiltStore):
                 "UPDATE job SET published = ? WHERE id = ? AND state = 'staged'", (to_blob(published), job)
             )
 
-    def publish(self, job: JobId) -> None:
+    def publish(self, job: JobId, ledger: LedgerEnd | None = None) -> None:
         """See `JobStore.publish`."""
         with self._transaction("publish"):
+            if ledger is not None:
+                self._mark_ledger(ledger)
             self._move(self._row(job), JobState.PUBLISHED, None)
 
     def copies_replaced_by(self, job: Job) -> tuple[Job, ...]:
@@ -259,6 +269,7 @@ class SqliteJobStore(RebuiltStore):
             if row["state"] == JobState.PUBLISHED:
                 self._move(row, JobState.WITHDRAWN, None)
             self._connection.execute("UPDATE job SET published = NULL WHERE id = ?", (job,))
+            self._connection.execute("DELETE FROM sidecar WHERE job = ?", (job,))
 
     def release(self, job: JobId, state: JobState, reason: Reason | None) -> None:
         """See `JobStore.release`."""
@@ -367,4 +378,5 @@ class SqliteJobStore(RebuiltStore):
         )
         job = JobId(int(cursor.lastrowid or 0))
         self._note(job, now, file.state, file.refusal, 0)
+        self._owe_receipt(self._row(job), file.state, file.refusal)
         return job
