@@ -24,18 +24,19 @@ from blurd.adapters.host import end_with_parent, return_memory_early
 from blurd.adapters.known_folders import KnownFolders
 from blurd.adapters.log import EventLog
 from blurd.adapters.probe import ANSWER_PATIENCE_S, FolderProbe
-from blurd.adapters.store import SqliteJobStore
 from blurd.config import DEFAULT_PATH, Policy, Settings, load_settings
 from blurd.core.naming import printable
 from blurd.core.recognition import Place, Side
 from blurd.doctor.command import add_doctor_command
 from blurd.errors import EXIT_CODES, EXIT_OTHER, EXIT_PARTLY, REASONS, BlurdError, EquipmentError, Reason
 from blurd.events import Part, ProcessFailed
-from blurd.queue_commands import add_queue_commands, settings_of_queue
+from blurd.job_commands import add_job_commands
+from blurd.queue_commands import add_queue_commands
 from blurd.records import Category, MaskStyle
 from blurd.records import Progress as FileProgress
+from blurd.redo_command import add_redo_command
 from blurd.run import run
-from blurd.status import as_json, is_healthy, print_status
+from blurd.status_command import add_status_command
 from blurd.units import out_of_step, units_are_installed, write_drop_ins
 
 if TYPE_CHECKING:
@@ -142,6 +143,8 @@ def build_parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_check_config)
 
     add_queue_commands(commands)
+    add_redo_command(commands)
+    add_job_commands(commands)
     command = commands.add_parser(
         "accept-folder",
         help="say that another inbound or outbound folder in the known one's place is right (a new disk)",
@@ -153,9 +156,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_accept_folder)
 
     add_doctor_command(commands)
-    command = commands.add_parser("status", help="show what is waiting, running, done and refused")
-    command.add_argument("--json", action="store_true", help="for scripts")
-    command.set_defaults(command=_status)
+    add_status_command(commands)
     return parser
 
 
@@ -370,17 +371,3 @@ def _accept_folder(options: argparse.Namespace) -> int:
 
 def _place(place: Place) -> str:
     return f"{place.path} on {place.source} ({place.kind})"
-
-
-def _status(options: argparse.Namespace) -> int:
-    settings = settings_of_queue(options.config)
-    store = SqliteJobStore(settings.queue_path, read_only=True)
-    try:
-        overview = store.overview()
-    finally:
-        store.close()
-    if options.json:
-        print(json.dumps(as_json(settings, overview), indent=2))  # noqa: T201
-    else:
-        print_status(Console(), settings, overview)
-    return 0 if is_healthy(settings, overview) else EXIT_PARTLY

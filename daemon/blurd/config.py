@@ -11,19 +11,16 @@ A folder's policy is `[defaults]` with the folder's own keys on top.
 import hashlib
 import itertools
 import json
-import os
 import re
-import threading
-import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from blurd.config_paths import resolve_all
 from blurd.config_upkeep import UpkeepPolicy
 from blurd.core.naming import TEMPORARY_NAMES
 from blurd.core.polygons import fault, meet
@@ -35,7 +32,6 @@ LEAST_MEMORY_MEBIBYTES = 512
 """The models alone take half of it; a photo of 24 megapixels takes some 900."""
 
 _ENUM_MEMBER = re.compile(r"<[\w.]+: ('[^']*')>")
-_RESOLVE_PATIENCE_S = 2.0
 _ADD_A_FOLDER = "add at least one [[folder]] table"
 _CHECKOUT_MODELS = Path(__file__).parents[2] / "models"
 
@@ -59,6 +55,7 @@ class StateSettings(_Table):
     """`[state]`: where blurd keeps its queue and receipts."""
 
     directory: Path = Path("/var/lib/blurd")
+    names_days: Annotated[float, Field(ge=0.0, le=36_500.0)] = 30.0
 
 
 class ModelSettings(_Table):
@@ -194,6 +191,7 @@ class Policy(UpkeepPolicy):
     zone: Annotated[tuple[ZoneSettings, ...], Field(max_length=64)] = ()
     regions: Literal["optional", "required"] = "optional"
     other_files: Literal["ignore", "report"] = "ignore"
+    rejected_notes: bool = True
 
     @field_validator("zone")
     @classmethod
@@ -299,7 +297,7 @@ def _overlaps(folders: Sequence[FolderSettings]) -> Iterator[str]:
     names: set[str] = set()
     archives = {index: folder.archive_elsewhere for index, folder in enumerate(folders) if folder.archive_elsewhere}
     places = [path for folder in folders for path in (folder.inbound, folder.outbound)]
-    resolved = _resolve_all([*places, *archives.values()])
+    resolved = resolve_all([*places, *archives.values()])
     for index, folder in enumerate(folders):
         if folder.name in names:
             yield f'folder.{index}.name: "{folder.name}" stands twice; give each folder its own name'
@@ -315,23 +313,6 @@ def _overlaps(folders: Sequence[FolderSettings]) -> Iterator[str]:
         for other_label, other in seen:
             if path == other or path.is_relative_to(other) or other.is_relative_to(path):
                 yield f"folder.{index}.archive: lies in, around or on {other_label}; use a folder that is apart"
-
-
-def _resolve_all(paths: Sequence[Path]) -> Mapping[Path, Path]:
-    """Each path through its links; as it is written where its file system does not answer, or it leads in a circle."""
-    found: dict[Path, Path] = {}
-
-    def resolve(path: Path) -> None:
-        with suppress(OSError, RuntimeError):
-            found[path] = path.resolve()
-
-    threads = [threading.Thread(target=resolve, args=(path,), daemon=True) for path in paths]
-    for thread in threads:
-        thread.start()
-    deadline_s = time.monotonic() + _RESOLVE_PATIENCE_S
-    for thread in threads:
-        thread.join(max(0.0, deadline_s - time.monotonic()))
-    return {path: found.get(path) or Path(os.path.normpath(path)) for path in paths}
 
 
 def load_settings(path: Path) -> Settings:

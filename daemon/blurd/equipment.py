@@ -47,6 +47,12 @@ class Detectors(Mapping[MediaKind, OpenVinoDetector]):
         """The score from which a single hit is masked, where the settings name no other."""
         return self._models.start_threshold(category)
 
+    @property
+    def label(self) -> str:
+        """The models in use by name, and the first digits of the hash that receipts name for photos."""
+        names = (model.entry.name for model in self._models.models if self._wanted & set(model.entry.categories))
+        return f"{', '.join(names)} ({self[MediaKind.IMAGE].model_hash[:8]})"
+
     def __getitem__(self, kind: MediaKind) -> OpenVinoDetector:
         if kind not in self._built:
             self._built[kind] = _detector(self._settings, self._models, self._wanted, kind)

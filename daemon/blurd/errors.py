@@ -90,6 +90,8 @@ class Reason(StrEnum):
     SCHEMA_NEWER = "schema_newer"
     NO_SUCH_JOB = "no_such_job"
     JOB_NOT_SUITABLE = "job_not_suitable"
+    NAME_ERASED = "name_erased"
+    COPY_DIFFERS = "copy_differs"
     UNITS_UNUSABLE = "units_unusable"
     INTERNAL_ERROR = "internal_error"
 
@@ -295,6 +297,14 @@ REASONS: MappingProxyType[Reason, ReasonText] = MappingProxyType(
         ),
         Reason.NO_SUCH_JOB: ReasonText(_STOP, "There is no such job.", "See: blurd reconcile --names"),
         Reason.JOB_NOT_SUITABLE: ReasonText(_STOP, "The job's state does not allow that.", "See: blurd status"),
+        Reason.NAME_ERASED: ReasonText(
+            _STOP,
+            "The job ended so long ago that the name of its file is erased (state.names_days).",
+            "Is the file still in inbound? Then forget the job, and it is taken anew: blurd forget JOB",
+        ),
+        Reason.COPY_DIFFERS: ReasonText(
+            _STOP, "The copy is not there as it was published.", "Was it removed or changed? See: blurd reconcile"
+        ),
         Reason.SCHEMA_NEWER: ReasonText(
             _STOP, "The queue was written by a newer version of blurd.", "Install that version again, or a newer one."
         ),
@@ -367,6 +377,8 @@ EXIT_CODES: MappingProxyType[Reason, int] = MappingProxyType(
         Reason.NO_SUCH_JOB: 26,
         Reason.JOB_NOT_SUITABLE: 27,
         Reason.UNITS_UNUSABLE: 28,
+        Reason.NAME_ERASED: 29,
+        Reason.COPY_DIFFERS: 31,
     }
 )
 """A process's exit code for the reason that ended it; 30 for any other."""

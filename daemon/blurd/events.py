@@ -312,6 +312,14 @@ class StagingCleaned(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class NamesErased(Event):
+    """File names in the queue were erased: their jobs ended long enough ago."""
+
+    name = "names_erased"
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCacheDropped(Event):
     """The cache of compiled models was damaged and thrown away."""
 
@@ -379,6 +387,7 @@ EVENTS: tuple[type[Event], ...] = (
     StateUsable,
     QueueSetAside,
     StagingCleaned,
+    NamesErased,
     ModelCacheDropped,
     SandboxOutdated,
     LibrarySpoke,

@@ -13,6 +13,7 @@ from blurd.config import Settings
 from blurd.core.retry import RetryRule
 from blurd.errors import EquipmentError, Reason
 from blurd.events import Part, StateTrouble, StateUsable
+from blurd.housekeeping import Housekeeping
 from blurd.records import ProcessCondition, RunningJob
 from blurd.stages.recover import recover
 
@@ -25,6 +26,7 @@ class Overseer:
         self._rule = RetryRule(work.max_attempts, work.retry_first_s, work.retry_longest_s)
         self._store, self._log = store, log
         self._condition = ProcessCondition(str(Part.WATCH), this_process())
+        self._housekeeping = Housekeeping(settings, log.emit)
         self._noted = False
         self._trouble: Reason | None = None
 
@@ -37,6 +39,7 @@ class Overseer:
             recover(self._store, self._rule, self._log.emit)
             for act in also:
                 act(self._store)
+            self._housekeeping.look()
         except EquipmentError as error:
             if error.reason is not self._trouble:
                 self._log.emit(StateTrouble(Part.WATCH, error.reason))

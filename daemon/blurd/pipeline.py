@@ -113,6 +113,24 @@ def treat(
     raise AssertionError("a picture that is masked all over shows nothing")
 
 
+def staged_event(job: Job, treatment: Treatment) -> JobStaged:
+    """What the log says of a treatment."""
+    seconds = treatment.stage_seconds
+    return JobStaged(
+        job=job.id,
+        folder=job.folder,
+        kind=treatment.facts.kind,
+        frames=treatment.facts.frames,
+        renders=treatment.verdict.renders,
+        source_bytes=treatment.source_size,
+        output_bytes=treatment.size,
+        analyse_s=seconds["analyse"],
+        plan_s=seconds["plan"],
+        render_s=seconds["render"],
+        verify_s=seconds["verify"],
+    )
+
+
 def _canvas(source: MediaSource[Any]) -> Canvas:
     """The sizes of a source's pictures; the pages of an image may differ."""
     facts = source.facts
@@ -131,21 +149,3 @@ def _progress(share: float, frames: int, elapsed_s: float) -> Progress:
 def _part(progress: Callable[[float], None], start: float, end: float) -> Callable[[float], None]:
     """Progress of a part of the work, as that of the whole."""
     return lambda share: progress(start + (end - start) * min(1.0, share))
-
-
-def staged_event(job: Job, treatment: Treatment) -> JobStaged:
-    """The one line that sums a treatment up."""
-    seconds = treatment.stage_seconds
-    return JobStaged(
-        job=job.id,
-        folder=job.folder,
-        kind=treatment.facts.kind,
-        frames=treatment.facts.frames,
-        renders=treatment.verdict.renders,
-        source_bytes=treatment.source_size,
-        output_bytes=treatment.size,
-        analyse_s=seconds["analyse"],
-        plan_s=seconds["plan"],
-        render_s=seconds["render"],
-        verify_s=seconds["verify"],
-    )

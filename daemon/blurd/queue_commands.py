@@ -7,17 +7,16 @@ table alone, and leave every file where it is.
 import argparse
 import json
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from blurd.adapters.store_admin import QueueAdministration
-from blurd.config import DEFAULT_PATH, Settings, load_settings
+from blurd.arguments import folder_name, need_folder, reason, settings_of_queue
 from blurd.core.lifecycle import RETRIABLE
 from blurd.core.naming import printable
-from blurd.errors import EXIT_PARTLY, EquipmentError, Reason
-from blurd.records import FolderName, JobState
+from blurd.errors import EXIT_PARTLY, REASONS, EquipmentError, Reason
+from blurd.records import JobState
 
 
 def add_queue_commands(commands: Any) -> None:
@@ -40,9 +39,9 @@ def add_queue_commands(commands: Any) -> None:
     )
     chosen = command.add_mutually_exclusive_group(required=True)
     chosen.add_argument("job", type=int, nargs="?", metavar="JOB", help="the number of one job, as the log has it")
-    chosen.add_argument("--reason", type=_reason, metavar="CODE", help="all that ended with this reason")
+    chosen.add_argument("--reason", type=reason, metavar="CODE", help="all that ended with this reason")
     chosen.add_argument("--all-failed", action="store_true", help="all that failed after their last attempt")
-    command.add_argument("--folder", type=_folder_name, metavar="NAME", help="only of this folder")
+    command.add_argument("--folder", type=folder_name, metavar="NAME", help="only of this folder")
     command.set_defaults(command=_retry)
 
     command = commands.add_parser(
@@ -53,28 +52,6 @@ def add_queue_commands(commands: Any) -> None:
     )
     command.add_argument("job", type=int, metavar="JOB", help="the number of the job, as the log has it")
     command.set_defaults(command=_forget)
-
-
-def _reason(text: str) -> Reason:
-    try:
-        return Reason(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError("there is no such reason; see: blurd status") from error
-
-
-def _folder_name(text: str) -> FolderName:
-    try:
-        return FolderName(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def settings_of_queue(config: Path | None) -> Settings:
-    """The settings of a blurd that has run before. Raises STATE_UNUSABLE where it has not."""
-    settings = load_settings(config or DEFAULT_PATH)
-    if not settings.queue_path.exists():
-        raise EquipmentError(Reason.STATE_UNUSABLE, "open queue", "blurd has not run here yet.")
-    return settings
 
 
 def _reconcile(options: argparse.Namespace) -> int:
@@ -90,18 +67,20 @@ def _reconcile(options: argparse.Namespace) -> int:
 
 def _retry(options: argparse.Namespace) -> int:
     settings = settings_of_queue(options.config)
-    if options.folder is not None and settings.folder_named(options.folder) is None:
-        raise EquipmentError(Reason.SETTINGS_INVALID, "retry", f"There is no folder {options.folder}.")
+    need_folder(settings, options.folder)
     if options.folder is not None and options.job is not None:
         raise EquipmentError(Reason.JOB_NOT_SUITABLE, "retry", "--folder goes with --reason and --all-failed only.")
     with closing(QueueAdministration(settings.queue_path)) as queue:
         if options.job is not None:
             queue.retry(options.job)
-            number = 1
+            number, erased = 1, 0
         else:
             states = (JobState.FAILED,) if options.all_failed else tuple(sorted(RETRIABLE))
             number = queue.retry_all(states, options.reason, options.folder)
+            erased = queue.count_erased(states, options.reason, options.folder)
     print(f"{number} back in the queue")  # noqa: T201
+    if erased:
+        print(f"{erased} more can't be tried again. {REASONS[Reason.NAME_ERASED].meaning}")  # noqa: T201
     return 0
 
 

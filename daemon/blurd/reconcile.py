@@ -8,6 +8,7 @@ Invariants
 * The queue is opened for reading alone, and read in slices, so that nobody waits for this command.
 * What moves while it is looked at is no fault: whatever seems unaccounted for, or left over in staging, is looked at
   again for as long as the watcher needs for a scan, before it is said.
+* A copy whose name the queue has erased is found by the name's digest; a note at the share is one of ours.
 * A copy that is gone from outbound was fetched by people, and a file there that blurd did not make is theirs: both are
   counted and are no fault.
 """
@@ -15,7 +16,7 @@ Invariants
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,6 +67,7 @@ class Account:
     copies: int = 0
     taken: int = 0
     differing: list[str] = field(default_factory=list)
+    notes: int = 0
     foreign: list[str] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
     watched: bool = False
@@ -86,6 +88,7 @@ class Account:
             "copies": self.copies,
             "copies_taken": self.taken,
             "copies_differing": len(self.differing),
+            "notes": self.notes,
             "foreign": len(self.foreign),
             "staging_orphans": len(self.orphans),
         }
@@ -213,8 +216,11 @@ class _Books:
 
     def _count_copies(self, outbound: InboundFolder) -> None:
         account = self._account
-        lying = {path for path, _ in _files(outbound, "")}  # first: what is linked was written down before
-        for job in self._jobs_with_copies():
+        lying = set(names_below(outbound))  # first: what is linked was written down before
+        notes = lying & self._store.note_paths(self._folder.key)
+        lying -= notes
+        account.notes = len(notes)
+        for job in self._jobs_with_copies(self._store.names_lying(self._folder.key, lying)):
             lying.discard(job.published or "")
             if job.state is JobState.PUBLISHED:
                 self._compare(outbound, job)
@@ -225,9 +231,10 @@ class _Books:
             time.sleep(LOOK_S)
             account.orphans = self._orphans(outbound)
 
-    def _jobs_with_copies(self) -> Iterator[Job]:
+    def _jobs_with_copies(self, names: Mapping[bytes, str]) -> Iterator[Job]:
+        """`names` tells those that the queue has erased, by their digests."""
         last = JobId(0)
-        while jobs := self._store.copies(self._folder.key, last, SLICE):
+        while jobs := self._store.copies(self._folder.key, last, SLICE, names):
             yield from jobs
             last = jobs[-1].id
 
@@ -255,6 +262,11 @@ class _Books:
             return []
         kept = self._store.open_attempts(self._folder.key)
         return sorted(name for name, owner in owners.items() if owner is not None and owner not in kept)
+
+
+def names_below(outbound: InboundFolder) -> Iterator[str]:
+    """The path of every file below outbound, staging left out."""
+    return (path for path, _ in _files(outbound, ""))
 
 
 def _files(outbound: InboundFolder, path: str) -> Iterator[tuple[str, int]]:
@@ -310,6 +322,8 @@ def _notes(account: Account, counts: dict[str, Any]) -> Iterator[str]:
     if account.unaccounted and not account.watched:
         yield "no watcher runs: start blurd, and look again"
     yield f"{account.copies} copies published, {account.taken} of them no longer in outbound"
+    if account.notes:
+        yield f"{account.notes} notes about rejected or failed files in outbound"
     if account.differing:
         yield f"{len(account.differing)} copies are not what was published"
     if account.foreign:

@@ -23,7 +23,6 @@ RgbPicture = NDArray[np.uint8]
 
 Point = tuple[float, float]
 """x and y."""
-
 _FOLDER_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}\Z")
 
 
@@ -358,6 +357,7 @@ class ProcessCondition:
     worker: WorkerIdentity
     device: str | None = None
     degraded: bool = False
+    models: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ from blurd.events import (
 from blurd.overseer import Overseer
 from blurd.records import FolderCondition, RunningJob
 from blurd.stages.enqueue import enqueue
+from blurd.stages.notes import Notes
 from blurd.stages.publish import publish
 from blurd.stages.rebuild import rebuild_if_needed
 from blurd.stages.settle import Settler, walk
@@ -153,6 +154,7 @@ class FolderKeeper(threading.Thread):
         self._next_scan_s = self._next_watcher_s = 0.0
         people = sharing(folder.mode, folder.output_group)
         unlisted = store.is_unlisted(folder.key)
+        notes = Notes(folder.key, folder.mode, self._settings.state.names_days, wanted=folder.rejected_notes)
         while not self._stopping.is_set():
             self._beat()
             with self._guard.open_inbound() as inbound, self._guard.open_outbound(people) as outbound:
@@ -162,6 +164,7 @@ class FolderKeeper(threading.Thread):
                     unlisted = False
                 self._keep_watcher()
                 self._take_in(store, settler, inbound, outbound)
+                notes.keep(store, inbound, outbound)
                 short = self._publish(store, inbound, outbound) or self._shortage(store, outbound)
             self._settling, self._awaiting_regions = settler.settling, settler.awaiting_regions
             self._unreadable = settler.unreadable

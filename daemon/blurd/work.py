@@ -184,7 +184,9 @@ class Worker:
 
     def condition(self) -> ProcessCondition:
         """What the status shows of this process."""
-        return ProcessCondition(str(Part.WORK), self._me, self._photo_detector.device, self._degraded)
+        return ProcessCondition(
+            str(Part.WORK), self._me, self._photo_detector.device, self._degraded, self.detectors.label
+        )
 
     @property
     def _photo_detector(self) -> OpenVinoDetector:

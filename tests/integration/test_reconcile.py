@@ -1,7 +1,5 @@
 """Accounting for every file, trying again, forgetting: on real folders and a real queue, as a person calls them."""
 
-import hashlib
-import io
 import json
 import os
 import sqlite3
@@ -10,111 +8,23 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
-from appliance import settings_text
 from blurd.adapters.files import stamp_of
-from blurd.adapters.folders import InboundFolder, OutboundFolder
-from blurd.adapters.host import this_process
-from blurd.adapters.ledger import Ledger
 from blurd.adapters.store import SqliteJobStore
-from blurd.cli import main
-from blurd.config import Settings, load_settings
 from blurd.errors import Reason
-from blurd.events import Part
-from blurd.reconcile import Account, reconcile
+from blurd.reconcile import reconcile
 from blurd.records import (
-    FolderCondition,
     FolderName,
     FoundFile,
-    Job,
-    JobId,
     JobState,
-    MediaFacts,
-    MediaKind,
-    ProcessCondition,
-    StagedCopy,
-    Verdict,
     WorkerIdentity,
 )
-from blurd.stages.publish import publish
+from desk import COPY, FOLDER, ME, Desk
 
-FOLDER = FolderName("photos")
-ME = this_process()
 NOBODY = WorkerIdentity(ME.pid, ME.start_ticks + 1, ME.boot_id)
-COPY = b"masked"
-
-
-class Desk:
-    """An appliance at rest: folders, queue and ledger, in the states that the test makes."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        for name in ("in", "out"):
-            (root / name).mkdir()
-        self.config = root / "blurd.toml"
-        self.config.write_text(settings_text(root).replace("rescan_s = 2.0", "rescan_s = 1.0"))
-        self.settings: Settings = load_settings(self.config)
-        self.store = SqliteJobStore(self.settings.queue_path)
-
-    def blurd(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """The command line, in this process: a new one costs seconds."""
-        out, err = io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err):
-            try:
-                code = main(["--config", str(self.config), *arguments])
-            except SystemExit as end:
-                code = int(end.code or 0)
-        return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
-
-    def drop(self, path: str, refusal: Reason | None = None) -> JobId:
-        """A file with its job."""
-        place = self.root / "in" / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(path.encode())
-        ((job, _),) = self.store.enqueue(FOLDER, [FoundFile(path, stamp_of(place.stat()), refusal)])
-        return job
-
-    def claim(self) -> Job:
-        job = self.store.claim(ME, [FOLDER], 0.0)
-        assert job is not None
-        return job
-
-    def end(self, path: str, state: JobState, reason: Reason) -> JobId:
-        self.drop(path)
-        job = self.claim()
-        assert self.store.finish(job.id, ME, state, reason, 1e9)
-        return job.id
-
-    def publish(self, path: str) -> JobId:
-        self.drop(path)
-        job = self.claim()
-        name = f"job-{job.id}-1.staged"
-        with InboundFolder(self.root / "in") as inbound, OutboundFolder(self.root / "out") as outbound:
-            with outbound.staged(name, 0o644) as file:
-                file.write(COPY)
-            facts = MediaFacts(MediaKind.IMAGE, "jpeg", ".jpg", 4, 3, 1)
-            digest = hashlib.sha256(COPY).hexdigest()
-            staged = StagedCopy(name, path, len(COPY), digest, "1", facts, Verdict(1, 0), "2", "3")
-            assert self.store.stage(job.id, ME, staged)
-            (staged_job,) = self.store.staged_jobs(FOLDER, 9)
-            ledger = Ledger(self.settings.receipts_path)
-            publish(self.store, ledger, inbound, outbound, staged_job, {}, lambda _: None)
-        return job.id
-
-    def watched(self, settling: int = 0, paused: Reason | None = None) -> None:
-        """As if a watcher ran, which is this very process."""
-        self.store.note_process(ProcessCondition(str(Part.WATCH), ME))
-        self.store.note_folder(FolderCondition(FOLDER, settling, paused, rescan_only=False))
-
-    def account(self, *, hashes: bool = False) -> Account:
-        return reconcile(self.settings, hashes=hashes).folders["photos"]
-
-    def states(self) -> dict[JobState, int]:
-        return dict(self.store.overview().counts.get(FOLDER, {}))
 
 
 @pytest.fixture

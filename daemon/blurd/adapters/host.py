@@ -13,7 +13,7 @@ import select
 import signal
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
@@ -46,6 +46,28 @@ def boot_clock_s() -> float:
 def wall_clock() -> str:
     """Now, for people: ISO 8601, UTC, seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def wall_clock_ago(days: float) -> str:
+    """What the clock said so many days ago, as `wall_clock` tells it; the earliest time that it knows, if longer."""
+    try:
+        return (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="seconds")
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC).isoformat(timespec="seconds")
+
+
+def midnight() -> str:
+    """When today began on this machine's clock, as `wall_clock` tells times."""
+    today = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    return today.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def seconds_since(text: str) -> float | None:
+    """Seconds since a time that `wall_clock` told; none less than 0. None where it is no time."""
+    try:
+        return max(0.0, round((datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds(), 1))
+    except (ValueError, TypeError):
+        return None
 
 
 def process_start_ticks(pid: int) -> int | None:

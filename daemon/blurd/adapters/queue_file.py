@@ -133,6 +133,18 @@ def set_aside(path: Path) -> int:
     return number
 
 
+def remove_set_aside(path: Path, before_s: float) -> None:
+    """Remove the damaged files that were last written before that time: they are full of names."""
+    try:
+        for number in _numbers(path):
+            database = _aside(path, number, "")
+            if database.exists() and database.stat().st_mtime < before_s:
+                for side in reversed(_SIDES):
+                    _aside(path, number, side).unlink(missing_ok=True)
+    except OSError as error:
+        raise EquipmentError(reason_of(error, path), "remove the queue set aside") from error
+
+
 def _mark(path: Path) -> Path:
     return path.with_name(path.name + _MARK)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from blurd.adapters.host import boot_id, wall_clock
+from blurd.adapters.store_notes import NotedStore
 from blurd.adapters.store_rebuild import RebuiltStore
 from blurd.adapters.store_receipts import ReceiptBooks
 from blurd.adapters.store_rows import (
@@ -17,6 +18,7 @@ from blurd.adapters.store_rows import (
     to_running,
     to_signed,
 )
+from blurd.adapters.store_versions import VersionedStore
 from blurd.core.lifecycle import UNFINISHED
 from blurd.core.receipts import LedgerEnd
 from blurd.core.retry import patience_s
@@ -37,19 +39,14 @@ from blurd.records import (
     RunningJob,
     StagedCopy,
     WorkerIdentity,
-    same_regions,
 )
 
-_LATEST = "SELECT * FROM job WHERE folder = ? AND path = ? ORDER BY id DESC LIMIT 1"
+_LATEST = "SELECT * FROM job WHERE folder = ? AND path IN (?, ?) ORDER BY id DESC LIMIT 1"
 _INSERT = """
     INSERT INTO job (folder, path, size, mtime_ns, ctime_ns, inode, regions, state, reason, created_at, changed_at,
-        waiting_since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        waiting_since, redo) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _STAGE_TIME = "INSERT INTO stage_time (job, stage, seconds, frames) VALUES (?, ?, ?, ?)"
-_COPIES_BEFORE = """
-    SELECT * FROM job WHERE folder = ? AND path = ? AND id < ? AND size = ? AND mtime_ns = ?
-        AND state IN ('published', 'superseded') AND published IS NOT NULL AND staged IS NOT NULL ORDER BY id
-"""
 _FIND_DEFERRED = """
     SELECT * FROM job WHERE folder = ? AND state = 'deferred' AND (not_before_boot <> ? OR not_before_s <= ?)
     AND size <= ? ORDER BY id LIMIT 1
@@ -68,16 +65,12 @@ _BEAT = """
 _CLAIMS = """
     SELECT job.*, folder.paused FROM job LEFT JOIN folder ON folder.name = job.folder WHERE state = 'claimed'
 """
-_TAKEN_OVER = """
-    SELECT 1 FROM job WHERE folder = ? AND published = ? AND id > ? AND state IN ('staged', 'published') LIMIT 1
-"""
 _COPIES = """
     SELECT * FROM job WHERE id > ? AND folder = ? AND (state = 'published' OR published IS NOT NULL) ORDER BY id LIMIT ?
 """
-_NAME_OWNED = "SELECT 1 FROM job WHERE folder = ? AND published = ? AND id <> ? LIMIT 1"
 
 
-class SqliteJobStore(RebuiltStore, ReceiptBooks):
+class SqliteJobStore(RebuiltStore, VersionedStore, NotedStore, ReceiptBooks):
     """The queue, on one connection. Use from one thread; close it there."""
 
     # -- intake -------------------------------------------------------------------------------------------------------
@@ -87,19 +80,19 @@ class SqliteJobStore(RebuiltStore, ReceiptBooks):
         made: list[tuple[JobId, FoundFile]] = []
         with self._transaction("enqueue"):
             for file in found:
-                latest = self._connection.execute(_LATEST, (folder, to_blob(file.path))).fetchone()
+                latest = self._connection.execute(_LATEST, (folder, *self._spellings(folder, file.path))).fetchone()
                 if latest is not None:
                     if is_same_version(latest, file.stamp, file.regions):
                         continue
                     if JobState(latest["state"]) in UNFINISHED:
                         self._move(latest, JobState.SUPERSEDED, Reason.SOURCE_CHANGED)
-                made.append((self._insert(folder, file), file))
+                made.append((self._insert(folder, file, redo=self._comes_back(latest)), file))
         return tuple(made)
 
     def is_known(self, folder: FolderName, path: str, stamp: FileStamp, regions: FileStamp | None = None) -> bool:
         """See `JobStore.is_known`."""
         with self._translated("look up job"):
-            latest = self._connection.execute(_LATEST, (folder, to_blob(path))).fetchone()
+            latest = self._connection.execute(_LATEST, (folder, *self._spellings(folder, path))).fetchone()
         return latest is not None and is_same_version(latest, stamp, regions)
 
     # -- the worker's side --------------------------------------------------------------------------------------------
@@ -241,27 +234,6 @@ class SqliteJobStore(RebuiltStore, ReceiptBooks):
                 self._mark_ledger(ledger)
             self._move(self._row(job), JobState.PUBLISHED, None)
 
-    def copies_replaced_by(self, job: Job) -> tuple[Job, ...]:
-        """See `JobStore.copies_replaced_by`."""
-        stamp = job.stamp
-        values = (job.folder, to_blob(job.path), job.id, stamp.size, stamp.mtime_ns)
-        with self._translated("list copies"):
-            rows = self._connection.execute(_COPIES_BEFORE, values).fetchall()
-        earlier = (to_job(row) for row in rows)
-        return tuple(before for before in earlier if not same_regions(before.regions, job.regions))
-
-    def is_name_taken_over(self, job: Job) -> bool:
-        """See `JobStore.is_name_taken_over`."""
-        values = (job.folder, to_blob(job.published or ""), job.id)
-        with self._translated("look up name"):
-            return self._connection.execute(_TAKEN_OVER, values).fetchone() is not None
-
-    def is_name_owned(self, job: Job, name: str) -> bool:
-        """See `JobStore.is_name_owned`."""
-        with self._translated("look up name"):
-            row = self._connection.execute(_NAME_OWNED, (job.folder, to_blob(name), job.id)).fetchone()
-        return row is not None
-
     def withdraw(self, job: JobId) -> None:
         """See `JobStore.withdraw`."""
         with self._transaction("withdraw"):
@@ -280,14 +252,19 @@ class SqliteJobStore(RebuiltStore, ReceiptBooks):
     def latest(self, folder: FolderName, path: str) -> Job | None:
         """The newest job of a file."""
         with self._translated("look up job"):
-            row = self._connection.execute(_LATEST, (folder, to_blob(path))).fetchone()
+            row = self._connection.execute(_LATEST, (folder, *self._spellings(folder, path))).fetchone()
         return None if row is None else to_job(row)
 
-    def copies(self, folder: FolderName, after: JobId, limit: int) -> tuple[Job, ...]:
-        """Jobs of a folder that have a copy or are about to, by number, from behind `after` on."""
+    def copies(
+        self, folder: FolderName, after: JobId, limit: int, names: Mapping[bytes, str] = MappingProxyType({})
+    ) -> tuple[Job, ...]:
+        """Jobs of a folder that have a copy or are about to, by number, from behind `after` on.
+
+        `names` tells names that were erased, as far as they are known, by their digests (`names_lying`).
+        """
         with self._translated("list copies"):
             rows = self._connection.execute(_COPIES, (after, folder, limit)).fetchall()
-        return tuple(to_job(row) for row in rows)
+        return tuple(to_job(row, names) for row in rows)
 
     def open_attempts(self, folder: FolderName) -> frozenset[tuple[JobId, int]]:
         """See `JobStore.open_attempts`."""
@@ -316,9 +293,9 @@ class SqliteJobStore(RebuiltStore, ReceiptBooks):
         with self._transaction("note process"):
             self._connection.execute("DELETE FROM process WHERE boot <> ?", (boot_id(),))
             self._connection.execute(
-                "INSERT OR REPLACE INTO process (part, pid, start_ticks, boot, device, degraded)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (condition.part, *identity, condition.device, int(condition.degraded)),
+                "INSERT OR REPLACE INTO process (part, pid, start_ticks, boot, device, degraded, models)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (condition.part, *identity, condition.device, int(condition.degraded), condition.models),
             )
 
     def forget_process(self, condition: ProcessCondition) -> None:
@@ -358,7 +335,7 @@ class SqliteJobStore(RebuiltStore, ReceiptBooks):
 
     # -- within a transaction -----------------------------------------------------------------------------------------
 
-    def _insert(self, folder: FolderName, file: FoundFile) -> JobId:
+    def _insert(self, folder: FolderName, file: FoundFile, *, redo: bool) -> JobId:
         now = wall_clock()
         stamp = file.stamp
         cursor = self._connection.execute(
@@ -373,7 +350,7 @@ class SqliteJobStore(RebuiltStore, ReceiptBooks):
                 dump_regions(file.regions),
                 file.state,
                 file.refusal,
-                *(now, now, now),
+                *(now, now, now, redo),
             ),
         )
         job = JobId(int(cursor.lastrowid or 0))

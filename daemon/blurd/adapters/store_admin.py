@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from blurd.adapters.host import wall_clock
 from blurd.adapters.store_base import QueueFile
+from blurd.adapters.store_rows import to_path
 from blurd.core.lifecycle import FINISHED, RETRIABLE
 from blurd.errors import EquipmentError, Reason
 from blurd.records import FolderName, JobState
@@ -19,11 +20,16 @@ from blurd.records import FolderName, JobState
 SLICE = 500
 """Jobs in one transaction, so that workers are not held up."""
 
-_LATER = "SELECT max(id) AS id FROM job WHERE folder = ? AND path = ?"
+_LATER = "SELECT max(id) AS id FROM job WHERE folder = ? AND path IN (?, ?)"
 _RETRIABLE = """
-    SELECT id FROM job WHERE state = ? AND (? IS NULL OR folder = ?) AND (? IS NULL OR reason = ?) AND NOT EXISTS
+    SELECT id FROM job WHERE state = ? AND names_erased_at IS NULL AND (? IS NULL OR folder = ?)
+        AND (? IS NULL OR reason = ?) AND NOT EXISTS
         (SELECT 1 FROM job AS later WHERE later.folder = job.folder AND later.path = job.path AND later.id > job.id)
         ORDER BY id
+"""
+_ERASED = """
+    SELECT count(*) FROM job WHERE state = ? AND names_erased_at IS NOT NULL AND (? IS NULL OR folder = ?)
+        AND (? IS NULL OR reason = ?)
 """
 
 
@@ -37,7 +43,9 @@ class QueueAdministration(QueueFile):
             state = JobState(row["state"])
             if state not in RETRIABLE:
                 raise EquipmentError(Reason.JOB_NOT_SUITABLE, "retry", f"Job {job} is {state}.")
-            latest = self._connection.execute(_LATER, (row["folder"], row["path"])).fetchone()["id"]
+            if row["names_erased_at"] is not None:
+                raise EquipmentError(Reason.NAME_ERASED, "retry")
+            latest = self._newest(row)
             if latest != job:
                 detail = f"Job {job} was for an older version of the file; the present one has job {latest}."
                 raise EquipmentError(Reason.JOB_NOT_SUITABLE, "retry", detail)
@@ -61,6 +69,14 @@ class QueueAdministration(QueueFile):
                         done += 1
         return done
 
+    def count_erased(self, states: Sequence[JobState], reason: Reason | None, folder: FolderName | None) -> int:
+        """How many jobs in these states can't be tried again, for their names are erased."""
+        with self._translated("count jobs"):
+            return sum(
+                self._connection.execute(_ERASED, (state, folder, folder, reason, reason)).fetchone()[0]
+                for state in states
+            )
+
     def forget(self, job: int) -> JobState:
         """Drop a finished job with its history; the state that it was in. Raises as `retry` does."""
         with self._transaction("forget"):
@@ -71,6 +87,11 @@ class QueueAdministration(QueueFile):
                 self._connection.execute(f"DELETE FROM {table} WHERE job = ?", (job,))  # noqa: S608  our own names
             self._connection.execute("DELETE FROM job WHERE id = ?", (job,))
         return state
+
+    def _newest(self, row: sqlite3.Row) -> int:
+        """The newest job of the file that a job is for, whose name is not erased."""
+        spellings = self._spellings(row["folder"], to_path(row["path"]))
+        return int(self._connection.execute(_LATER, (row["folder"], *spellings)).fetchone()["id"])
 
     def _known(self, job: int) -> sqlite3.Row:
         row = self._row(job)

@@ -5,6 +5,7 @@ Invariants
 * Every change is one `BEGIN IMMEDIATE` transaction: the state is read, checked against the lifecycle table, written,
   and noted in the history together.
 * One connection belongs to one thread; several threads open several stores on the same file.
+* What is deleted or overwritten is filled with zeroes: a name that was erased must not stay in the file.
 * Damage that SQLite meets is noted beside the file (`queue_file.note_damage`), for the watcher to mend.
 
 DIAGNOSTICS: `EquipmentError` with QUEUE_DAMAGED, STATE_FULL (both pass: wait), SCHEMA_NEWER, or STATE_UNUSABLE where
@@ -12,12 +13,14 @@ the file can't be opened.
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from blurd.adapters.host import wall_clock
+from blurd.adapters.names import KEY_NAME, digest_of, load_key, proof_of
 from blurd.adapters.queue_file import identity, note_damage, reason_of
 from blurd.adapters.store_schema import check_version, migrate, use_wal
 from blurd.core.lifecycle import move
@@ -30,6 +33,7 @@ _SETTINGS = (
     f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
+    "PRAGMA secure_delete = ON",
 )
 _OWING = frozenset({JobState.REJECTED, JobState.FAILED})
 """Outcomes that owe a receipt; that of a publication is written before the move."""
@@ -46,6 +50,7 @@ class QueueFile:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path, self._read_only = path, read_only
+        self._key: bytes | None = None
         self._opened = identity(path)
         with self._translated("open queue"):
             self._connection = self._open_to_read() if read_only else self._open()
@@ -102,7 +107,7 @@ class QueueFile:
         """SQLite's errors as ours; damage is noted for the watcher."""
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             reason = reason_of(error, self._path)
             if reason is Reason.QUEUE_DAMAGED and not self._read_only:
                 note_damage(self._path, self._opened)
@@ -114,7 +119,8 @@ class QueueFile:
         state = move(JobState(row["state"]), target)
         now = wall_clock()
         self._connection.execute(
-            "UPDATE job SET state = ?, reason = ?, changed_at = ? WHERE id = ?", (state, reason, now, row["id"])
+            "UPDATE job SET state = ?, reason = ?, changed_at = ?, noted = 0 WHERE id = ?",
+            (state, reason, now, row["id"]),
         )
         self._note(row["id"], now, state, reason, row["attempts"])
         self._owe_receipt(row, state, reason, source_sha256)
@@ -144,6 +150,28 @@ class QueueFile:
     def _row(self, job: int) -> sqlite3.Row:
         row: sqlite3.Row = self._connection.execute("SELECT * FROM job WHERE id = ?", (job,)).fetchone()
         return row
+
+    def _names_key(self) -> bytes | None:
+        """The key to erased names; None while none was erased yet.
+
+        Raises QUEUE_DAMAGED where it is lost: the queue can't tell which files it knows, and must be begun anew.
+        """
+        if self._key is None:
+            row = self._connection.execute("SELECT proof FROM names_key").fetchone()
+            if row is None:
+                return None
+            key = load_key(self._path.parent)
+            if key is None or proof_of(key) != row["proof"]:
+                if not self._read_only:
+                    note_damage(self._path, self._opened)
+                raise EquipmentError(Reason.QUEUE_DAMAGED, "read names' key", f"Its {KEY_NAME} is lost.")
+            self._key = key
+        return self._key
+
+    def _spellings(self, folder: str, path: str) -> tuple[bytes, bytes]:
+        """How a path may stand in a column: as it is, or as the digest that took its place."""
+        plain, key = os.fsencode(path), self._names_key()
+        return plain, plain if key is None else digest_of(key, folder, plain)
 
     def _held(self, job: int, worker: WorkerIdentity) -> sqlite3.Row | None:
         """The job's row, where this worker holds it."""

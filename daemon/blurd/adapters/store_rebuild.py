@@ -108,6 +108,9 @@ class RebuiltStore(QueueFile):
 
     def published_before(self, job: Job, source_id: str, regions_sha256: str | None) -> StagedCopy | None:
         """See `JobStore.published_before`."""
+        with self._translated("look up job"):
+            if self._row(job.id)["redo"]:
+                return None  # that it was published is why it is made again
         found = self._receipts(job, source_id)
         return next((_copy(job, row) for row in found if row["regions_sha256"] == regions_sha256), None)
 

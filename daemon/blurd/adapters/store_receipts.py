@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from blurd.adapters.store_base import QueueFile
-from blurd.adapters.store_rows import to_blob, to_job
+from blurd.adapters.store_rows import to_job
 from blurd.core.receipts import LedgerEnd
 from blurd.records import FolderName, Job, JobId, JobState
 
@@ -32,7 +32,7 @@ _NEVER_OWED = """
 """
 _SIDECARS_AT = """
     SELECT sidecar.job, sidecar.sha256 FROM sidecar JOIN job ON job.id = sidecar.job
-        WHERE job.folder = ? AND job.published = ? AND sidecar.sha256 <> ''
+        WHERE job.folder = ? AND job.published IN (?, ?) AND sidecar.sha256 <> ''
 """
 _SIDECARS = "SELECT sidecar.job FROM sidecar JOIN job ON job.id = sidecar.job WHERE job.folder = ?"
 _TIMES = {"started_at": (JobState.CLAIMED,), "finished_at": (JobState.STAGED, JobState.REJECTED, JobState.FAILED)}
@@ -131,7 +131,7 @@ class ReceiptBooks(QueueFile):
     def sidecars_at(self, folder: FolderName, published: str) -> tuple[tuple[JobId, str], ...]:
         """Jobs whose copies have, or had, this name, with the hashes of the receipts that were put beside them."""
         with self._translated("look up sidecars"):
-            rows = self._connection.execute(_SIDECARS_AT, (folder, to_blob(published))).fetchall()
+            rows = self._connection.execute(_SIDECARS_AT, (folder, *self._spellings(folder, published))).fetchall()
         return tuple((JobId(row["job"]), row["sha256"]) for row in rows)
 
     def sidecars(self, folder: FolderName) -> frozenset[JobId]:

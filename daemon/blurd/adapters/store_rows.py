@@ -3,8 +3,11 @@
 import json
 import os
 import sqlite3
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
+from blurd.adapters.names import is_digest
 from blurd.errors import Reason
 from blurd.records import (
     FileStamp,
@@ -25,6 +28,7 @@ from blurd.records import (
 )
 
 _INTEGERS_END = 2**63
+_NONE: Mapping[bytes, str] = MappingProxyType({})
 
 
 def to_blob(path: str) -> bytes:
@@ -72,12 +76,12 @@ def is_same_version(row: sqlite3.Row, stamp: FileStamp, regions: FileStamp | Non
     return _stamp(row).same_content(stamp) and same_regions(_regions(row), regions)
 
 
-def to_job(row: sqlite3.Row) -> Job:
-    """A row of the table job."""
+def to_job(row: sqlite3.Row, names: Mapping[bytes, str] = _NONE) -> Job:
+    """A row of the table job; `names` tells paths by the digests that took their places."""
     return Job(
         id=JobId(row["id"]),
         folder=FolderName(row["folder"]),
-        path=os.fsdecode(row["path"]),
+        path=_name(row["path"], names) or "",
         stamp=_stamp(row),
         state=JobState(row["state"]),
         attempts=row["attempts"],
@@ -85,9 +89,16 @@ def to_job(row: sqlite3.Row) -> Job:
         reason=Reason(row["reason"]) if row["reason"] else None,
         not_before_s=row["not_before_s"],
         staged=_load(row["staged"]) if row["staged"] else None,
-        published=os.fsdecode(row["published"]) if row["published"] is not None else None,
+        published=_name(row["published"], names),
         regions=_regions(row),
     )
+
+
+def _name(blob: bytes | None, names: Mapping[bytes, str]) -> str | None:
+    """A column that holds a path, its digest, or nothing."""
+    if blob is None or is_digest(blob):
+        return names.get(blob or b"")
+    return os.fsdecode(blob)
 
 
 def to_running(row: sqlite3.Row) -> RunningJob:
@@ -106,7 +117,7 @@ def to_folder(row: sqlite3.Row) -> FolderCondition:
 def to_process(row: sqlite3.Row) -> ProcessCondition:
     """A row of the table process."""
     worker = WorkerIdentity(row["pid"], row["start_ticks"], row["boot"])
-    return ProcessCondition(row["part"], worker, row["device"], bool(row["degraded"]))
+    return ProcessCondition(row["part"], worker, row["device"], bool(row["degraded"]), row["models"])
 
 
 def dump_staged(staged: StagedCopy) -> str:
@@ -136,6 +147,11 @@ def dump_staged(staged: StagedCopy) -> str:
         "made_with": dict(staged.made_with),
     }
     return json.dumps(value)
+
+
+def without_names(staged: str) -> str:
+    """The column `staged`, once names are erased."""
+    return json.dumps({**json.loads(staged), "target": ""})
 
 
 def _load(text: str) -> StagedCopy:

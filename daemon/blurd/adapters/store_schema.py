@@ -16,8 +16,8 @@ before, folders whose files were not listed yet, files that were there when they
 `outcome` holds rejections and failures whose receipts are still to be written, as JSON; `ledger_mark` is where the
 ledger ended, and the hash of its last line then. `sidecar` is the hash of a receipt that lies beside its copy. `batch`
 is an inbound subfolder that was complete, with its newest job and the time of its newest change then, and the marker
-that tells so. `retiring` is what retention has begun to take away. `sample` and `outage` are for the report: what waited,
-and from when to when something did not run, in seconds since 1970; an outage that lasts has no end yet.
+that tells so. `retiring` is what retention has begun to take away. `sample` and `outage` are for the report: what
+waited, and from when to when something did not run, in seconds since 1970; an outage that lasts has no end yet.
 """
 
 import sqlite3

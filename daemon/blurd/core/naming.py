@@ -20,6 +20,8 @@ OUTBOUND_MARKER = f"{STAGING_FOLDER}/folder"
 """The same for outbound."""
 REGIONS_SUFFIX = ".regions.json"
 """What a file's name gets for the name of its regions, which lie beside it: `a.mp4.regions.json`."""
+NOTE_SUFFIX = ".rejected.txt"
+"""What a file's name gets for the name of the note that says why it got no copy."""
 RECEIPT_SUFFIX = ".receipt.json"
 """What a copy's name gets for the name of the receipt beside it: `a.mp4.receipt.json`."""
 ORIGINALS_FOLDER = ".blurd-originals"
@@ -60,6 +62,7 @@ _RECORDER_SUFFIXES = ".dav .dvr .nvr .ifv .g64 .g64x .g64a .sef .ave .mmv .vse .
 MEDIA_SUFFIXES = frozenset(f"{_IMAGE_SUFFIXES} {_VIDEO_SUFFIXES} {_RECORDER_SUFFIXES}".split())
 """Suffixes that promise an image or a video. A file with one of them is never ignored, whatever its content."""
 
+_NOTE_NAME = re.compile(r"\.rejected(-[0-9]+)?\.txt\Z")
 _STAGED_NAME = re.compile(r"job-([0-9]+)-([0-9]+)\.staged")
 
 _EQUIVALENT_SUFFIXES: tuple[frozenset[str], ...] = (
@@ -99,6 +102,19 @@ def is_regions(path: str) -> bool:
 def medium_of(path: str) -> str:
     """The file whose regions lie at `path`; the path itself where it is no name of regions."""
     return path.removesuffix(REGIONS_SUFFIX)
+
+
+def note_path(path: str) -> str:
+    """Where the note about a file lies below outbound; the name is cut where it would be too long."""
+    head, slash, name = path.rpartition("/")
+    while not fits(name + NOTE_SUFFIX):
+        name = name[:-1]
+    return head + slash + name + NOTE_SUFFIX
+
+
+def is_note(path: str) -> bool:
+    """True where the name is that of a note, perhaps numbered. Such a file may still be a medium by its content."""
+    return _NOTE_NAME.search(path) is not None
 
 
 def promises_medium(path: str) -> bool:

@@ -76,13 +76,14 @@ def publish(
 def _withdraw(store: JobStore, ledger: Ledger, outbound: OutboundFolder, before: Job, job: Job) -> JobWithdrawn:
     """Take away the copy of an earlier job, which `job` replaces."""
     copy = before.staged
-    if copy is None or before.published is None:
+    if copy is None:
         raise AssertionError("the store names copies only")
-    gone = store.is_name_taken_over(before)
-    removed = gone or outbound.withdraw(before.published, copy.sha256, withdrawn_name(before.id))
+    name = before.published  # None where it was erased, and can't be told from its file's
+    gone = name is not None and store.is_name_taken_over(before)
+    removed = gone or (name is not None and outbound.withdraw(name, copy.sha256, withdrawn_name(before.id)))
     sidecar = store.sidecar(before.id)
-    if sidecar is not None:
-        outbound.withdraw(sidecar_path(before.published), sidecar, withdrawn_name(before.id))
+    if name is not None and sidecar is not None:
+        outbound.withdraw(sidecar_path(name), sidecar, withdrawn_name(before.id))
     values: dict[str, ReceiptValue] = {
         "folder": before.folder,
         "output_sha256": copy.sha256,

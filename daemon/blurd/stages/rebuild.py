@@ -2,7 +2,8 @@
 
 What is published already must never be published again, so the ledger has the last word: a queue that never gave the
 numbers which the newest receipts name (it was lost, or an old backup was put back), or that thinks their jobs are still
-to be done (its log was lost), is set aside like a damaged one and begun anew.
+to be done (its log was lost), is set aside like a damaged one and begun anew. So is one that can't tell any more which
+files it knows, for their names were erased and the key to their digests is lost.
 
 How a file is recognised then: the worker hashes it, as it always does first, and finds the receipt by the hash of
 content and path (`source_id`). `watch` hashes nothing. People may have taken the copy away; the receipt suffices.
@@ -38,10 +39,10 @@ def rebuild_if_needed(queue: Path, ledger: Ledger, folders: Iterable[FolderName]
 
 def _is_behind(queue: Path, ledger: Ledger) -> bool:
     published = [receipt["job"] for receipt in ledger.newest() if receipt["event"] == PUBLISHED]
-    if not published or not queue.exists():
+    if not queue.exists():
         return bool(published)
     store = SqliteJobStore(queue)
     try:
-        return store.contradicts(published)
+        return store.contradicts(published) or not store.knows_its_names()
     finally:
         store.close()

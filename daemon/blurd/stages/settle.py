@@ -23,7 +23,7 @@ from blurd.adapters.files import FileReader, fully_allocated, stamp_of, writer_g
 from blurd.adapters.folders import InboundFolder
 from blurd.adapters.regions import is_cut_off, open_regions
 from blurd.core.containers import Completeness, completeness, identify
-from blurd.core.naming import INBOUND_MARKER, fits, is_regions, is_temporary, medium_of, promises_medium
+from blurd.core.naming import INBOUND_MARKER, fits, is_note, is_regions, is_temporary, medium_of, promises_medium
 from blurd.core.settling import Evidence, SettleRule, Sighting, Step, incomplete_reason, judge, sight
 from blurd.errors import BlurdError, EquipmentError, Reason
 from blurd.ports import JobStore
@@ -186,8 +186,8 @@ class Settler:
         return step, None
 
     def _may_be_other(self, path: str, regions: FileStamp | None) -> bool:
-        """Whether the file is to be ignored should its content be unknown."""
-        return self._others_ignored and regions is None and not promises_medium(path)
+        """Whether the file is to be ignored should its content be unknown; a note of another blurd always is."""
+        return (self._others_ignored or is_note(path)) and regions is None and not promises_medium(path)
 
     def _await_regions(self, path: str, stamp: FileStamp) -> None:
         self._seen.pop(path, None)

@@ -123,6 +123,25 @@ class VideoSource:
         if self._index.timed and count != len(self._index.stamps):  # the packets' times are not the frames'
             self._duration_s = (end_ticks - first_ticks) * nature.tick_s
 
+    def frame_at(self, share: float) -> VideoFrame | None:
+        """The frame after this share (0 to less than 1) of all frames, for a look; its time counts from the first.
+
+        Reached without decoding what lies before its group. None where the container has no times to go by.
+        """
+        stamps, nature = self._index.stamps, self._nature
+        if not stamps:
+            return None
+        number = int(len(stamps) * share)
+        with opened(self._file, self._code) as container, reading("decode", self._file):
+            stream = video_stream(container)
+            container.seek(stamps[number], stream=stream)
+            found = (frame for frame in container.decode(stream) if frame.pts is not None)
+            picture = next((frame for frame in found if frame.pts >= stamps[number]), None)
+            if picture is None:
+                return None
+            ticks = stamps[number] - stamps[0]
+            return VideoFrame(laid_out(picture, nature.layout), self._lie, number, ticks, nature.tick_s)
+
     def _check_length(self, ticks: int) -> None:
         """No container can say that a frame is shown for so long, and no recorder meant it."""
         if ticks > _LONGEST_FRAME_TICKS or ticks * self._nature.tick_s > _LONGEST_FRAME_S:
