@@ -14,6 +14,7 @@ from blurd.event import Hints as Hints
 from blurd.event import Level as Level
 from blurd.event import Part as Part
 from blurd.records import FolderName, MediaKind, ViewFault
+from blurd.upkeep_events import UPKEEP_EVENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,4 +393,5 @@ EVENTS: tuple[type[Event], ...] = (
     SandboxOutdated,
     LibrarySpoke,
     InternalError,
+    *UPKEEP_EVENTS,
 )

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from blurd.adapters.host import boot_id, wall_clock
+from blurd.adapters.store_batches import BatchBooks
 from blurd.adapters.store_notes import NotedStore
 from blurd.adapters.store_rebuild import RebuiltStore
 from blurd.adapters.store_receipts import ReceiptBooks
+from blurd.adapters.store_retention import RetentionBooks
 from blurd.adapters.store_rows import (
     dump_regions,
     dump_staged,
@@ -18,6 +20,7 @@ from blurd.adapters.store_rows import (
     to_running,
     to_signed,
 )
+from blurd.adapters.store_samples import SampleBooks
 from blurd.adapters.store_versions import VersionedStore
 from blurd.core.lifecycle import UNFINISHED
 from blurd.core.receipts import LedgerEnd
@@ -70,7 +73,7 @@ _COPIES = """
 """
 
 
-class SqliteJobStore(RebuiltStore, VersionedStore, NotedStore, ReceiptBooks):
+class SqliteJobStore(RebuiltStore, VersionedStore, NotedStore, ReceiptBooks, BatchBooks, RetentionBooks, SampleBooks):
     """The queue, on one connection. Use from one thread; close it there."""
 
     # -- intake -------------------------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ def is_same_receipt(receipt: Mapping[str, Any], job: int, event: str, values: Ma
         return False
     if event in OUTCOMES:
         return receipt.get("finished_at") == values.get("finished_at")
-    return event not in RETAINED or receipt.get("source_sha256") == values.get("source_sha256")
+    return event not in RETAINED or receipt.get("retirement") == values.get("retirement")
 
 
 def time_of(receipt: Mapping[str, Any]) -> str:
