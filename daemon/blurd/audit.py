@@ -7,8 +7,8 @@ What is a fault, with the number of its line
   written anew. Where the queue was begun anew meanwhile, it knows nothing older than its own first receipt;
 * a copy in outbound that is not what its receipt says, and a published copy that no receipt tells of.
 
-What is none: copies that are gone (fetched, or taken by retention), jobs that the queue has forgotten, and an unfinished
-last line, which is cut off before the next one is written.
+What is none: copies that are gone (fetched, or taken by retention), jobs that the queue has forgotten, and an
+unfinished last line, which is cut off before the next one is written.
 
 Invariant: nothing is changed; the ledger is read once, a line at a time, as far as it went when that began.
 """

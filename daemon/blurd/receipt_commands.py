@@ -18,8 +18,8 @@ def add_receipt_commands(commands: Any) -> None:
     command = commands.add_parser(
         "receipts",
         help="prove the ledger of receipts, or export a part of it",
-        description="The ledger has a line for every job that was published, rejected or failed, for every copy that was"
-        " withdrawn, and for all that retention took away: hashes, sizes, times and settings, no names.",
+        description="The ledger has a line for every job that was published, rejected or failed, for every copy that"
+        " was withdrawn, and for all that retention took away: hashes, sizes, times and settings, no names.",
     )
     actions = command.add_subparsers(title="actions", metavar="ACTION", required=True)
 

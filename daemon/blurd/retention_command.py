@@ -19,9 +19,9 @@ def add_retention_command(commands: Any) -> None:
     command = commands.add_parser(
         "retention",
         help="show what would be archived or deleted now",
-        description="Show what the folders' retention would take away now: originals whose verified copies were published"
-        " long enough ago, and copies that nobody fetched. A dry run: nothing is changed, and no content is read. The"
-        " watcher carries it out, after it has compared each file's content with its receipt.",
+        description="Show what the folders' retention would take away now: originals whose verified copies were"
+        " published long enough ago, and copies that nobody fetched. A dry run: nothing is changed, and no content is"
+        " read. The watcher carries it out, after it has compared each file's content with its receipt.",
     )
     command.add_argument("--names", action="store_true", help="list the files")
     command.add_argument("--json", action="store_true", help="for scripts: counts, no names")
