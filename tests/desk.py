@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import subprocess
 from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -106,7 +107,7 @@ class Desk:
             job.path,
             len(content),
             digest,
-            "1",
+            hashlib.sha256(os.fsencode(job.path)).hexdigest(),
             facts,
             Verdict(1, 0),
             "2",

@@ -99,10 +99,8 @@ def _prove_chain(path: Path, end: LedgerEnd | None, found: Audit) -> set[tuple[s
             _follow(live, receipt)
     found.anchored = end is not None
     if not met and end is not None:
-        where = f"ends at line {found.lines}, before" if offset < end.offset else "has no line that ends"
-        found.faults.append(
-            f"the ledger {where} where the queue knows that it ended: lines were cut off or written anew"
-        )
+        where = f"ends at line {found.lines}, before" if offset < end.offset else "has no line that ends at"
+        found.faults.append(f"the ledger {where} the end that the queue knows: lines were cut off or written anew")
     return {(folder, output) for (folder, _), output in live.items()}
 
 

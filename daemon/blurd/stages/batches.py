@@ -63,6 +63,7 @@ class Batches:
         self._folder, self._terms, self._store, self._emit = folder, terms, store, emit
         self._told = {batch.name: batch for batch in store.batches(folder)}
         self._open: dict[str, float] = {}
+        self._seen: dict[str, tuple[int, str]] = {}
         self._next_look_s = self._next_all_s = 0.0
         self._asked_at = ""
 
@@ -91,11 +92,12 @@ class Batches:
 
     def _changed(self) -> frozenset[str]:
         """Subfolders in which a job changed since the last look."""
-        since, self._asked_at = self._asked_at, wall_clock_ago(_OVERLAP_DAYS)
-        if not since:
-            return frozenset()
+        asked_at = wall_clock_ago(_OVERLAP_DAYS)
+        since, self._asked_at = self._asked_at or asked_at, asked_at
         changed = self._store.batches_changed(self._folder, since)
-        return frozenset(name for name, at in changed.items() if name not in self._told or self._is_news(name, *at))
+        fresh = {name: at for name, at in changed.items() if self._seen.get(name) != at and self._is_news(name, *at)}
+        self._seen.update(fresh)
+        return frozenset(fresh)
 
     def _is_news(self, name: str, last_job: int, changed_at: str) -> bool:
         told = self._told.get(name)
@@ -117,6 +119,7 @@ class Batches:
             self._open[name] = time.monotonic()
             return
         del self._open[name]
+        self._seen.pop(name, None)
         states, last_job, changed_at = self._store.sum_up(self._folder, files)
         if not files or states.total() != len(files) or set(states) - set(_COUNTED):
             return
