@@ -36,6 +36,7 @@ from blurd.receipt_commands import add_receipt_commands
 from blurd.records import Category, MaskStyle
 from blurd.records import Progress as FileProgress
 from blurd.redo_command import add_redo_command
+from blurd.report_command import add_report_command
 from blurd.retention_command import add_retention_command
 from blurd.run import run
 from blurd.status_command import add_status_command
@@ -149,6 +150,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_job_commands(commands)
     add_receipt_commands(commands)
     add_retention_command(commands)
+    add_report_command(commands)
     command = commands.add_parser(
         "accept-folder",
         help="say that another inbound or outbound folder in the known one's place is right (a new disk)",
