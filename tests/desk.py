@@ -107,7 +107,7 @@ class Desk:
             job.path,
             len(content),
             digest,
-            "1",
+            hashlib.sha256(os.fsencode(job.path)).hexdigest(),
             facts,
             Verdict(1, 0),
             "2",

@@ -34,9 +34,12 @@ from blurd.errors import EXIT_CODES, EXIT_OTHER, EXIT_PARTLY, REASONS, BlurdErro
 from blurd.events import Part, ProcessFailed
 from blurd.job_commands import add_job_commands
 from blurd.queue_commands import add_queue_commands
+from blurd.receipt_commands import add_receipt_commands
 from blurd.records import Category, MaskStyle
 from blurd.records import Progress as FileProgress
 from blurd.redo_command import add_redo_command
+from blurd.report_command import add_report_command
+from blurd.retention_command import add_retention_command
 from blurd.run import run
 from blurd.status_command import add_status_command
 from blurd.units import out_of_step, units_are_installed, write_drop_ins
@@ -145,6 +148,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_queue_commands(commands)
     add_redo_command(commands)
     add_job_commands(commands)
+    add_receipt_commands(commands)
+    add_retention_command(commands)
+    add_report_command(commands)
     command = commands.add_parser(
         "accept-folder",
         help="say that another inbound or outbound folder in the known one's place is right (a new disk)",

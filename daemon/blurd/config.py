@@ -22,6 +22,7 @@ from pydantic_core import ErrorDetails
 
 from blurd.config_monitoring import AlertSettings, MetricsSettings, Table
 from blurd.config_paths import resolve_all
+from blurd.config_upkeep import UpkeepPolicy
 from blurd.core.hours import DayRange, parse_hours
 from blurd.core.naming import TEMPORARY_NAMES
 from blurd.core.polygons import fault, meet
@@ -171,7 +172,7 @@ class ZoneSettings(Table):
         return self
 
 
-class Policy(Table):
+class Policy(UpkeepPolicy):
     """What a folder does: `[defaults]`, and each `[[folder]]` on top of it."""
 
     classes: tuple[Category, ...] = (Category.FACE, Category.PLATE)
@@ -310,7 +311,9 @@ def _overlaps(folders: Sequence[FolderSettings]) -> Iterator[str]:
     """Every pair of folders that may not stand as it is: same name, same folder, or one inside another."""
     seen: list[tuple[str, Path]] = []
     names: set[str] = set()
-    resolved = resolve_all([path for folder in folders for path in (folder.inbound, folder.outbound)])
+    archives = {index: folder.archive_elsewhere for index, folder in enumerate(folders) if folder.archive_elsewhere}
+    places = [path for folder in folders for path in (folder.inbound, folder.outbound)]
+    resolved = resolve_all([*places, *archives.values()])
     for index, folder in enumerate(folders):
         if folder.name in names:
             yield f'folder.{index}.name: "{folder.name}" stands twice; give each folder its own name'
@@ -321,6 +324,11 @@ def _overlaps(folders: Sequence[FolderSettings]) -> Iterator[str]:
                 if path == other or path.is_relative_to(other) or other.is_relative_to(path):
                     yield f"{label}: lies in, around or on {other_label}; use folders that are apart"
             seen.append((label, path))
+    for index, archive in archives.items():
+        path = resolved[archive]
+        for other_label, other in seen:
+            if path == other or path.is_relative_to(other) or other.is_relative_to(path):
+                yield f"folder.{index}.archive: lies in, around or on {other_label}; use a folder that is apart"
 
 
 def load_settings(path: Path) -> Settings:

@@ -104,6 +104,19 @@ def mask_rules(policy: Policy, thresholds: Thresholds) -> MaskRules:
     return MaskRules(policy.mask.style, rules)
 
 
+def made_with(policy: Policy, rules: MaskRules) -> dict[str, str | float | Mapping[str, float]]:
+    """What a receipt says of the policy under which a copy is made."""
+    return {
+        "thresholds": {str(category): rules.start_threshold(category) for category in rules.categories},
+        "growth": {str(category): policy.mask.of(category).growth for category in rules.categories},
+        "mask_style": str(rules.style),
+        "zones": len(policy.zone),
+        "audio": policy.audio,
+        "damaged": policy.damaged,
+        "metadata": "allow_list",
+    }
+
+
 def fixed_zones(policy: Policy) -> Zones:
     """A folder's zones."""
     return Zones(

@@ -58,6 +58,7 @@ class Reason(StrEnum):
     SOURCE_CHANGED = "source_changed"
     INBOUND_MISSING = "inbound_missing"
     INBOUND_STRANGE = "inbound_strange"
+    INBOUND_READ_ONLY = "inbound_read_only"
     OUTBOUND_MISSING = "outbound_missing"
     OUTBOUND_STRANGE = "outbound_strange"
     NOT_ANSWERING = "not_answering"
@@ -65,6 +66,7 @@ class Reason(StrEnum):
     OUTBOUND_SHORT = "outbound_short"
     OUTBOUND_READ_ONLY = "outbound_read_only"
     OUTBOUND_NO_LINKS = "outbound_no_links"
+    ARCHIVE_UNUSABLE = "archive_unusable"
     GROUP_UNUSABLE = "group_unusable"
     WRITE_ERROR = "write_error"
     STAGED_LOST = "staged_lost"
@@ -204,6 +206,14 @@ REASONS: MappingProxyType[Reason, ReasonText] = MappingProxyType(
             "Another folder lies in the inbound folder's place, such as the bare mount point of a share.",
             "Mount the right one; the folder resumes by itself. Is this one right (a new disk)? Then run:"
             " blurd accept-folder NAME inbound",
+        ),
+        Reason.INBOUND_READ_ONLY: ReasonText(
+            _PAUSE,
+            "Originals can't be taken out of the inbound folder.",
+            "Make it writable for the user blurd.",
+        ),
+        Reason.ARCHIVE_UNUSABLE: ReasonText(
+            _PAUSE, "The archive is missing, full, strange or read-only.", "Mend it; originals stay until then."
         ),
         Reason.OUTBOUND_STRANGE: ReasonText(
             _PAUSE,

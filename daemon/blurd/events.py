@@ -16,6 +16,7 @@ from blurd.event import Level as Level
 from blurd.event import Part as Part
 from blurd.monitor_events import MONITOR_EVENTS
 from blurd.records import FolderName, MediaKind, ViewFault
+from blurd.upkeep_events import UPKEEP_EVENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,4 +397,5 @@ EVENTS: tuple[type[Event], ...] = (
     LibrarySpoke,
     InternalError,
     *MONITOR_EVENTS,
+    *UPKEEP_EVENTS,
 )

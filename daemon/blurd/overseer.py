@@ -52,10 +52,12 @@ class Overseer:
                 self._log.emit(StateUsable(Part.WATCH))
             self._trouble = None
 
-    def leave(self) -> None:
-        """Remove this process from what the status shows; nothing more is told."""
+    def leave(self, also: Iterable[Callable[[SqliteJobStore], None]] = ()) -> None:
+        """Do what is to be done at the end, and remove this process from what is shown; nothing more is told."""
         self._monitor.end()
         with suppress(EquipmentError):  # a process that is gone is not shown as running anyway
+            for act in also:
+                act(self._store)
             self._store.forget_process(self._condition)
 
     def workload(self) -> tuple[int, Sequence[RunningJob]]:

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from blurd.core.receipts import LedgerEnd
 from blurd.errors import Reason
 from blurd.records import (
     Box,
@@ -190,9 +191,15 @@ class JobStore(Protocol):
         """Claimed -> staged."""
 
     def finish(
-        self, job: JobId, worker: WorkerIdentity, state: JobState, reason: Reason | None, not_before_s: float = 0.0
+        self,
+        job: JobId,
+        worker: WorkerIdentity,
+        state: JobState,
+        reason: Reason | None,
+        not_before_s: float = 0.0,
+        source_sha256: str | None = None,
     ) -> bool:
-        """Claimed -> deferred, rejected, failed, vanished or superseded."""
+        """Claimed -> deferred, rejected, failed, vanished or superseded. The hash is for the receipt, where known."""
 
     def give_back(self, job: JobId, worker: WorkerIdentity, reason: Reason | None, *, counts: bool = True) -> bool:
         """Claimed -> queued; the attempt does not count. The return does, unless it is a folder that had to pause."""
@@ -218,8 +225,14 @@ class JobStore(Protocol):
     def intend(self, job: JobId, published: str) -> None:
         """Write down the name below outbound that a staged job is about to be linked to."""
 
-    def publish(self, job: JobId) -> None:
-        """Staged -> published."""
+    def times_of(self, job: JobId) -> dict[str, str]:
+        """When a job was queued, and when its last attempt began and ended, as far as that is known."""
+
+    def publish(self, job: JobId, ledger: LedgerEnd | None = None) -> None:
+        """Staged -> published; keeps where the ledger ends."""
+
+    def sidecar(self, job: JobId) -> str | None:
+        """The hash of the receipt beside this job's copy; None where none was put there."""
 
     def copies_replaced_by(self, job: Job) -> tuple[Job, ...]:
         """Earlier jobs for the same content under other regions whose copies are, or may be, visible in outbound."""

@@ -11,6 +11,7 @@ Invariants
 * A copy whose name the queue has erased is found by the name's digest; a note at the share is one of ours.
 * A copy that is gone from outbound was fetched by people, and a file there that blurd did not make is theirs: both are
   counted and are no fault.
+* Receipts beside copies and markers of batches are ours, and what retention keeps below inbound is no file of a folder.
 """
 
 import stat
@@ -30,9 +31,10 @@ from blurd.adapters.folders import InboundFolder
 from blurd.adapters.host import is_alive
 from blurd.adapters.known_folders import KnownFolders
 from blurd.adapters.store import SqliteJobStore
+from blurd.adapters.tree import sizes_below
 from blurd.config import FolderSettings, Settings
 from blurd.core.lifecycle import UNFINISHED
-from blurd.core.naming import STAGING_FOLDER, parse_staged_name
+from blurd.core.naming import STAGING_FOLDER, parse_staged_name, sidecar_path
 from blurd.errors import BlurdError, EquipmentError, Reason
 from blurd.events import Part
 from blurd.records import FolderCondition, Job, JobId, JobState
@@ -68,6 +70,8 @@ class Account:
     taken: int = 0
     differing: list[str] = field(default_factory=list)
     notes: int = 0
+    sidecars: int = 0
+    markers: int = 0
     foreign: list[str] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
     watched: bool = False
@@ -89,6 +93,8 @@ class Account:
             "copies_taken": self.taken,
             "copies_differing": len(self.differing),
             "notes": self.notes,
+            "receipts_beside": self.sidecars,
+            "batch_markers": self.markers,
             "foreign": len(self.foreign),
             "staging_orphans": len(self.orphans),
         }
@@ -218,10 +224,15 @@ class _Books:
         account = self._account
         lying = set(names_below(outbound))  # first: what is linked was written down before
         notes = lying & self._store.note_paths(self._folder.key)
-        lying -= notes
-        account.notes = len(notes)
+        markers = lying & {batch.marker_path or "" for batch in self._store.batches(self._folder.key)}
+        sidecars = self._store.sidecars(self._folder.key)
+        lying -= notes | markers
+        account.notes, account.markers = len(notes), len(markers)
         for job in self._jobs_with_copies(self._store.names_lying(self._folder.key, lying)):
             lying.discard(job.published or "")
+            if job.id in sidecars and (beside := sidecar_path(job.published or "")) in lying:
+                lying.discard(beside)
+                account.sidecars += 1
             if job.state is JobState.PUBLISHED:
                 self._compare(outbound, job)
         account.foreign.extend(sorted(lying))
@@ -266,20 +277,7 @@ class _Books:
 
 def names_below(outbound: InboundFolder) -> Iterator[str]:
     """The path of every file below outbound, staging left out."""
-    return (path for path, _ in _files(outbound, ""))
-
-
-def _files(outbound: InboundFolder, path: str) -> Iterator[tuple[str, int]]:
-    """Every file below outbound, staging left out."""
-    with suppress(OSError):
-        for name, status in outbound.entries(path):
-            below = f"{path}/{name}" if path else name
-            if below == STAGING_FOLDER:
-                continue
-            if stat.S_ISDIR(status.st_mode):
-                yield from _files(outbound, below)
-            else:
-                yield below, status.st_size
+    return (path for path, _ in sizes_below(outbound))
 
 
 def print_reconciliation(
@@ -324,6 +322,10 @@ def _notes(account: Account, counts: dict[str, Any]) -> Iterator[str]:
     yield f"{account.copies} copies published, {account.taken} of them no longer in outbound"
     if account.notes:
         yield f"{account.notes} notes about rejected or failed files in outbound"
+    if account.sidecars:
+        yield f"{account.sidecars} receipts beside copies"
+    if account.markers:
+        yield f"{account.markers} markers of complete batches"
     if account.differing:
         yield f"{len(account.differing)} copies are not what was published"
     if account.foreign:

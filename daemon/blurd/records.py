@@ -23,7 +23,6 @@ RgbPicture = NDArray[np.uint8]
 
 Point = tuple[float, float]
 """x and y."""
-
 _FOLDER_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}\Z")
 
 
@@ -254,7 +253,7 @@ class StagedCopy:
 
     `name` is the staged file's own name (never derived from the source's); `target` the path below outbound that the
     copy is meant for, before any suffix that avoids a collision. `source_id` is the SHA-256 of the source's content
-    followed by its path: who has the file can tell that it is the one, who has not can't guess its name.
+    followed by its path: who has the file can tell, who has not can't guess its name. `made_with` is the policy's part.
     """
 
     name: str
@@ -269,6 +268,7 @@ class StagedCopy:
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     regions_sha256: str | None = None
     source_id: str | None = None
+    made_with: Mapping[str, str | float | Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,16 +16,13 @@ Invariants
 * A queue that can't be written now (full disk) is waited for.
 """
 
-import fcntl
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from types import FrameType
 
-from blurd import __version__
 from blurd.adapters import notify
 from blurd.adapters.files import stamp_of
 from blurd.adapters.folders import InboundFolder, OutboundFolder
@@ -35,6 +32,7 @@ from blurd.adapters.ledger import Ledger
 from blurd.adapters.log import EventLog
 from blurd.adapters.queue_file import is_damage_noted
 from blurd.adapters.sharing import sharing
+from blurd.adapters.state_lock import state_lock
 from blurd.adapters.stop_event import StopEvent
 from blurd.adapters.store import SqliteJobStore
 from blurd.adapters.watcher import FolderWatcher
@@ -54,6 +52,7 @@ from blurd.stages.rebuild import rebuild_if_needed
 from blurd.stages.settle import Settler, walk
 from blurd.stages.wait import StopRequested, patiently
 from blurd.standing import Standing
+from blurd.upkeep import FolderUpkeep, Upkeep
 
 PUBLISH_EVERY_S = 0.5
 RECOVER_EVERY_S = 2.0
@@ -140,6 +139,7 @@ class FolderKeeper(threading.Thread):
         self._standing.begin(store)
         people = sharing(folder.mode, folder.output_group)
         unlisted = store.is_unlisted(folder.key)
+        upkeep = FolderUpkeep(self._settings, folder, store, self._log.emit)
         notes = Notes(folder.key, folder.mode, self._settings.state.names_days, wanted=folder.rejected_notes)
         while not self._stopping.is_set():
             self._beat()
@@ -151,7 +151,8 @@ class FolderKeeper(threading.Thread):
                 self._keep_watcher()
                 self._take_in(store, settler, inbound, outbound)
                 notes.keep(store, inbound, outbound)
-                short = self._publish(store, inbound, outbound) or self._shortage(store, outbound)
+                short = self._publish(store, inbound, outbound, upkeep) or self._shortage(store, outbound)
+                upkeep.keep(settler, inbound, outbound)
             self._settling, self._awaiting_regions = settler.settling, settler.awaiting_regions
             self._unreadable = settler.unreadable
             self._tell(store, short)
@@ -177,16 +178,17 @@ class FolderKeeper(threading.Thread):
         enqueue(store, self._folder.key, found, self._log.emit)
         enqueue(store, self._folder.key, settler.look_at_due(inbound, time.monotonic()), self._log.emit)
 
-    def _publish(self, store: SqliteJobStore, inbound: InboundFolder, outbound: OutboundFolder) -> Reason | None:
+    def _publish(
+        self, store: SqliteJobStore, inbound: InboundFolder, outbound: OutboundFolder, upkeep: FolderUpkeep
+    ) -> Reason | None:
         """Publish what is staged; why a copy has to wait, where its source can't be looked at once more."""
         waits = None
         for job in store.staged_jobs(self._folder.key, PUBLISH_SLICE):
             if self._stopping.is_set():
                 break
             self._beat()
-            receipt = {"version": __version__, "mask_style": str(self._folder.mask.style)}
             try:
-                publish(store, self._ledger, inbound, outbound, job, receipt, self._log.emit)
+                publish(store, self._ledger, inbound, outbound, job, upkeep.receipt(job), self._log.emit)
             except EquipmentError as error:
                 if error.reason not in (Reason.NO_PERMISSION, Reason.READ_ERROR):
                     raise
@@ -280,24 +282,6 @@ class FolderKeeper(threading.Thread):
         self._standing.tell(store, FolderCondition(self._folder.key, *counts))
 
 
-@contextmanager
-def state_lock(settings: Settings) -> Iterator[None]:
-    """Hold the state directory. Raises STATE_LOCKED where another watcher has it, STATE_UNUSABLE where it can't be."""
-    try:
-        settings.state.directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-        handle = os.open(settings.state.directory / "watch.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except OSError as error:
-        raise EquipmentError(Reason.STATE_UNUSABLE, "open state directory") from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise EquipmentError(Reason.STATE_LOCKED, "lock state directory") from error
-        yield
-    finally:
-        os.close(handle)
-
-
 def watch(settings: Settings, log: EventLog, read: Callable[[], Settings], *, sandboxed: bool = False) -> None:
     """Watch all folders until asked to stop, or until the view that a sandbox gives of a folder is outdated.
 
@@ -313,7 +297,7 @@ def watch(settings: Settings, log: EventLog, read: Callable[[], Settings], *, sa
     signal.signal(signal.SIGINT, ask)
     signal.signal(signal.SIGIO, signal.SIG_IGN)  # see `files.writer_gone`
     reload = Reload(Part.WATCH, settings, read, log.emit)
-    with state_lock(settings):
+    with state_lock(settings.state.directory):
         log.emit(ProcessStarted(Part.WATCH, os.getpid(), len(settings.folder)))
         standings: dict[tuple[str, str], Standing] = {}
         while not stop.is_set():
@@ -351,15 +335,16 @@ def _supervise(
         FolderKeeper(settings, folder, log, standing)
         for folder, standing in zip(settings.folder, standings, strict=True)
     ]
-    overseer = Overseer(settings, store, log)
-    overseer.look()
+    overseer, upkeep = Overseer(settings, store, log), Upkeep(settings, log.emit)
+    overseer.look([upkeep.look])
     for keeper in keepers:
         keeper.start()
+    upkeep.start()
     _await_first_look(keepers)
     notify.ready()
     notify.alive(_status(standings, overseer.workload()))
     while not (stop.wait(RECOVER_EVERY_S) or is_damage_noted(settings.queue_path) or reload.is_due()):
-        overseer.look(keeper.look_after for keeper in keepers)
+        overseer.look([*(keeper.look_after for keeper in keepers), upkeep.look])
         if any(standing.is_outdated for standing in standings):
             stop.set()
         if not any(keeper.is_stuck() for keeper in keepers):
@@ -369,7 +354,7 @@ def _supervise(
     deadline_s = time.monotonic() + STOP_S
     for keeper in keepers:
         keeper.join(max(0.0, deadline_s - time.monotonic()))
-    overseer.leave()
+    overseer.leave([upkeep.stop])
 
 
 def _await_first_look(keepers: Sequence[FolderKeeper]) -> None:

@@ -40,7 +40,7 @@ from blurd.adapters.store import SqliteJobStore
 from blurd.config import FolderSettings, Settings
 from blurd.core.naming import copy_path, staged_name
 from blurd.core.retry import RetryRule, after_return, outcome, patience_s
-from blurd.equipment import Detectors, build_codec, fixed_zones, mask_rules, wanted_categories
+from blurd.equipment import Detectors, build_codec, fixed_zones, made_with, mask_rules, wanted_categories
 from blurd.errors import BlurdError, Disposition, EquipmentError, InputError, Reason
 from blurd.events import (
     DetectorReady,
@@ -112,6 +112,7 @@ class Worker:
         self._folders = OpenFolders(self.settings.state.directory, folders, self.views)
         self._retry = RetryRule(work.max_attempts, work.retry_first_s, work.retry_longest_s)
         self._current: Job | None = None
+        self._source_sha256: str | None = None
         self._spent, self._count, self._next_count_s = False, 0, 0.0
 
     def run(self) -> None:
@@ -203,6 +204,7 @@ class Worker:
         folder = self.settings.folder_named(job.folder)
         if folder is None:
             raise AssertionError("a job is only claimed from folders in the settings")
+        self._source_sha256 = None
         try:
             staged, treatment = self._stage(job, folder)
         except (StopRequested, JobTaken, Recognised) as end:
@@ -244,6 +246,7 @@ class Worker:
             own = read_regions(inbound, job.path, job.regions, allow_hard_links=folder.hard_links)
             zones = fixed_zones(folder).with_regions(own.regions)
             source_sha256, source_id = source_hashes(source, job.path)
+            self._source_sha256 = source_sha256
             self._look_back(job, outbound, source_id, own.sha256)
             need_room(outbound, folder, job, source)
             with outbound.staged(name, folder.mode) as target:
@@ -261,6 +264,7 @@ class Worker:
             stage_seconds=treatment.stage_seconds,
             regions_sha256=own.sha256,
             source_id=source_id,
+            made_with=made_with(folder, rules),
         )
         return staged, treatment
 
@@ -321,8 +325,8 @@ class Worker:
             return
         self._folders.got_through(job.folder)
         state = JobState.SUPERSEDED if reason is Reason.SOURCE_CHANGED else after.state
-        due_s = boot_clock_s() + after.delay_s
-        if not self._patiently(lambda: store.finish(job.id, self._me, state, reason, due_s)):
+        due_s, known = boot_clock_s() + after.delay_s, self._source_sha256
+        if not self._patiently(lambda: store.finish(job.id, self._me, state, reason, due_s, known)):
             return
         if state is JobState.REJECTED:
             self.log.emit(JobRejected(job.id, job.folder, reason))

@@ -283,7 +283,7 @@ class OutboundFolder(_Folder):
         """
         with writing("withdraw"):
             head, _, name = path.rpartition("/")
-            if _is_content(self.open_published(path), sha256):
+            if self.is_content(path, sha256):
                 folder = open_beneath(self._handle, head or ".", os.O_RDONLY | os.O_DIRECTORY)
                 try:
                     os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=self._staging)

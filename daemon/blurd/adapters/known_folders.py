@@ -26,10 +26,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Self
 
 from blurd.adapters.files import open_beneath
 from blurd.adapters.folders import InboundFolder, OutboundFolder, rename_without_overwriting
 from blurd.adapters.mounts import place_of
+from blurd.adapters.originals import OriginalsFolder
 from blurd.adapters.sharing import Sharing
 from blurd.core.naming import INBOUND_MARKER, OUTBOUND_MARKER
 from blurd.core.recognition import KnownFolder, Place, Side, Verdict, recognise
@@ -56,7 +58,7 @@ class KnownFolders:
     def __init__(
         self,
         state: Path,
-        folder: FolderName,
+        folder: str,
         inbound: Path,
         outbound: Path,
         *,
@@ -74,6 +76,10 @@ class KnownFolders:
         """A handle on the inbound folder. Raises `EquipmentError` where it is missing or strange."""
         return InboundFolder(self._paths[Side.INBOUND], lambda handle: self._admit(Side.INBOUND, handle))
 
+    def open_originals(self) -> OriginalsFolder:
+        """The inbound folder, to take originals out of it. Raises as `open_inbound`."""
+        return OriginalsFolder(self._paths[Side.INBOUND], lambda handle: self._admit(Side.INBOUND, handle))
+
     def open_outbound(self, sharing: Sharing | None = None) -> OutboundFolder:
         """A handle on the outbound folder. Raises `EquipmentError` where it is missing, strange or not writable."""
         path, staging = self._paths[Side.OUTBOUND], self._staging
@@ -82,6 +88,11 @@ class KnownFolders:
     def read_outbound(self) -> InboundFolder:
         """A handle on the outbound folder that only reads: staging is not made. Raises as `open_outbound`."""
         return InboundFolder(self._paths[Side.OUTBOUND], lambda handle: self._admit(Side.OUTBOUND, handle))
+
+    @classmethod
+    def of_archive(cls, state: Path, folder: FolderName, archive: Path, *, adopts: bool) -> Self:
+        """The guard of a folder's archive elsewhere, which is looked after as an outbound folder is."""
+        return cls(state, f"{folder}.archive", archive, archive, adopts=adopts)
 
     def known(self, side: Side) -> KnownFolder | None:
         """What is remembered of a folder; None where nothing is, or nothing that can be read."""

@@ -1,18 +1,19 @@
-"""The ledger of receipts: an append-only file, one line of JSON a published (or withdrawn) copy, chained line by line.
+"""The ledger of receipts: an append-only file, one line of JSON for each thing done, chained line by line.
 
 Invariants
-* A line holds hashes, sizes, counts of frames and settings: no name, no position, no count of persons.
+* A line holds what `core/receipts.py` says: no name, no position, no count of persons.
 * `previous` is the SHA-256 of the line before (of nothing for the first), so a line can't be changed or left out
   unnoticed.
-* `event` says what a line tells: `published`, or `withdrawn` for a copy that another version took the place of.
-* A job has at most one line of each: `append` does nothing for one that is among the last `TAIL_BYTES` already.
+* `event` says what a line tells: a job was published, was rejected or has failed, a copy was withdrawn, or
+  retention took something away. A line without it is one of a published job.
+* A thing is told once: `append` writes nothing for one that is among the last `TAIL_BYTES` already.
+* `append` says where the ledger ends. The queue keeps that, so that an end that was cut off does not pass unnoticed.
 * The line is durable when `append` returns. What follows the last line break is a line that was never finished (power
   cut, full disk): it is cut off before the next one. A finished line is never touched, readable or not; the chain goes
   on behind it.
 """
 
 import errno
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,14 +21,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from blurd.core.receipts import PUBLISHED, WITHDRAWN, LedgerEnd, ReceiptValue, digest, is_same_receipt, line_of
 from blurd.errors import EquipmentError, Reason
 from blurd.records import JobId
 
-TAIL_BYTES = 1 << 20
-PUBLISHED = "published"
-WITHDRAWN = "withdrawn"
+__all__ = ["PUBLISHED", "WITHDRAWN", "Ledger", "LedgerEnd", "ReceiptValue"]
 
-ReceiptValue = str | int | float | bool | Mapping[str, float] | None
+TAIL_BYTES = 1 << 20
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -37,15 +37,18 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def append(self, job: JobId, values: Mapping[str, ReceiptValue], event: str = PUBLISHED) -> None:
-        """Write the job's receipt, unless it is there. Raises `EquipmentError` with STATE_FULL or STATE_UNUSABLE."""
+    def append(self, job: JobId, values: Mapping[str, ReceiptValue], event: str = PUBLISHED) -> LedgerEnd:
+        """Write the job's receipt, unless it is there; where the ledger ends now.
+
+        Raises `EquipmentError` with STATE_FULL or STATE_UNUSABLE.
+        """
         with _translated("write receipt"):
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
             try:
                 os.lockf(handle, os.F_LOCK, 0)
                 if os.fstat(handle).st_size == 0:
                     self._sync_folder()
-                self._append(handle, job, event, values)
+                return self._append(handle, job, event, values)
             finally:
                 os.close(handle)
 
@@ -75,18 +78,27 @@ class Ledger:
             except FileNotFoundError:
                 return
 
-    def _append(self, handle: int, job: JobId, event: str, values: Mapping[str, ReceiptValue]) -> None:
+    def find(self, job: JobId, event: str = PUBLISHED) -> dict[str, Any] | None:
+        """A job's receipt, the newest where there are several: mostly one of the last lines, else all are read."""
+        found = [receipt for receipt in self.newest() if receipt["job"] == job and receipt["event"] == event]
+        if not found:
+            found = [receipt for receipt in self.read() if receipt["job"] == job and receipt["event"] == event]
+        return found[-1] if found else None
+
+    def _append(self, handle: int, job: JobId, event: str, values: Mapping[str, ReceiptValue]) -> LedgerEnd:
         lines, end = _tail(handle)
-        if any(receipt["job"] == job and receipt["event"] == event for receipt in _readable(lines)):
-            return
-        previous = hashlib.sha256(lines[-1] if lines else b"").hexdigest()
-        line = json.dumps({"job": job, "event": event, **values, "previous": previous}, sort_keys=True).encode() + b"\n"
+        last = lines[-1] if lines else b""
+        if any(is_same_receipt(receipt, job, event, values) for receipt in _readable(lines)):
+            return LedgerEnd(end, digest(last))
+        written_line = line_of({"job": job, "event": event, **values, "previous": digest(last)})
+        line = written_line + b"\n"
         os.ftruncate(handle, end)
         written = os.pwrite(handle, line, end)
         if written < len(line):  # a full disk takes what still fits, without an error
             os.ftruncate(handle, end)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(handle)
+        return LedgerEnd(end + len(line), digest(written_line))
 
     def _sync_folder(self) -> None:
         """Make the file's name durable, before its first line: a receipt that a power cut takes away is none."""

@@ -12,8 +12,10 @@ import jinja2
 import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 _COLOURS = ("#0b5fa5", "#c2410c", "#15803d")
+_CYCLE = (*_COLOURS, "#7c3aed", "#b45309", "#0e7490", "#be185d", "#4d7c0f", "#475569", "#a16207")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,45 @@ def bar_plot(title: str, y_label: str, bars: Mapping[str, float]) -> Markup:
     axes.set(title=title, ylabel=y_label)
     axes.set_ylim(0.0, 1.1)
     return _svg(figure)
+
+
+def step_plot(title: str, y_label: str, lines: Sequence[Line], days: int) -> Markup:
+    """Numbers over the days of a month, as areas: x is the day with its fraction, from 1 on."""
+    figure, axes = _month(title, y_label, days)
+    for line, colour in zip(lines, _CYCLE, strict=False):
+        axes.fill_between(line.x, line.y, step="post", alpha=0.18, color=colour, linewidth=0)
+        axes.step(line.x, line.y, where="post", label=line.label, color=colour, linewidth=1.4)
+    axes.set_ylim(bottom=0.0)
+    if len(lines) > 1:
+        axes.legend(fontsize=8, frameon=False)
+    return _svg(figure)
+
+
+def day_plot(title: str, y_label: str, layers: Mapping[str, Mapping[int, int]], days: int) -> Markup:
+    """Counts on each day of a month, what belongs to several layers stacked."""
+    figure, axes = _month(title, y_label, days)
+    below = [0] * days
+    for (label, counts), colour in zip(layers.items(), _CYCLE, strict=False):
+        heights = [counts.get(day, 0) for day in range(1, days + 1)]
+        axes.bar([day + 0.5 for day in range(1, days + 1)], heights, bottom=below, width=0.8, color=colour, label=label)
+        below = [low + height for low, height in zip(below, heights, strict=True)]
+    axes.legend(fontsize=8, frameon=False)
+    return _svg(figure)
+
+
+def _month(title: str, y_label: str, days: int) -> tuple[Figure, Any]:
+    """An empty diagram over the days of a month."""
+    figure = Figure(figsize=(9.6, 2.7), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_ylabel(y_label)
+    axes.set_xlim(1, days + 1)
+    odd = range(1, days + 1, 2)
+    axes.set_xticks([day + 0.5 for day in odd], [str(day) for day in odd], fontsize=8)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="y", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
 
 
 def render(template: str, filters: Mapping[str, Callable[..., str]], **values: Any) -> str:

@@ -4,8 +4,11 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from blurd.adapters.host import boot_id, wall_clock
+from blurd.adapters.store_batches import BatchBooks
 from blurd.adapters.store_notes import NotedStore
 from blurd.adapters.store_rebuild import RebuiltStore
+from blurd.adapters.store_receipts import ReceiptBooks
+from blurd.adapters.store_retention import RetentionBooks
 from blurd.adapters.store_rows import (
     dump_regions,
     dump_staged,
@@ -17,8 +20,10 @@ from blurd.adapters.store_rows import (
     to_running,
     to_signed,
 )
+from blurd.adapters.store_samples import SampleBooks
 from blurd.adapters.store_versions import VersionedStore
 from blurd.core.lifecycle import UNFINISHED
+from blurd.core.receipts import LedgerEnd
 from blurd.core.retry import patience_s
 from blurd.errors import Reason
 from blurd.records import (
@@ -68,7 +73,7 @@ _COPIES = """
 """
 
 
-class SqliteJobStore(RebuiltStore, VersionedStore, NotedStore):
+class SqliteJobStore(RebuiltStore, VersionedStore, NotedStore, ReceiptBooks, BatchBooks, RetentionBooks, SampleBooks):
     """The queue, on one connection. Use from one thread; close it there."""
 
     # -- intake -------------------------------------------------------------------------------------------------------
@@ -151,7 +156,13 @@ class SqliteJobStore(RebuiltStore, VersionedStore, NotedStore):
             return True
 
     def finish(
-        self, job: JobId, worker: WorkerIdentity, state: JobState, reason: Reason | None, not_before_s: float = 0.0
+        self,
+        job: JobId,
+        worker: WorkerIdentity,
+        state: JobState,
+        reason: Reason | None,
+        not_before_s: float = 0.0,
+        source_sha256: str | None = None,
     ) -> bool:
         """See `JobStore.finish`."""
         with self._transaction("finish"):
@@ -161,7 +172,7 @@ class SqliteJobStore(RebuiltStore, VersionedStore, NotedStore):
             self._connection.execute(
                 "UPDATE job SET not_before_s = ?, not_before_boot = ? WHERE id = ?", (not_before_s, boot_id(), job)
             )
-            self._move(row, state, reason)
+            self._move(row, state, reason, source_sha256)
             return True
 
     def give_back(self, job: JobId, worker: WorkerIdentity, reason: Reason | None, *, counts: bool = True) -> bool:
@@ -219,9 +230,11 @@ class SqliteJobStore(RebuiltStore, VersionedStore, NotedStore):
                 "UPDATE job SET published = ? WHERE id = ? AND state = 'staged'", (to_blob(published), job)
             )
 
-    def publish(self, job: JobId) -> None:
+    def publish(self, job: JobId, ledger: LedgerEnd | None = None) -> None:
         """See `JobStore.publish`."""
         with self._transaction("publish"):
+            if ledger is not None:
+                self._mark_ledger(ledger)
             self._move(self._row(job), JobState.PUBLISHED, None)
 
     def withdraw(self, job: JobId) -> None:
@@ -231,6 +244,7 @@ class SqliteJobStore(RebuiltStore, VersionedStore, NotedStore):
             if row["state"] == JobState.PUBLISHED:
                 self._move(row, JobState.WITHDRAWN, None)
             self._connection.execute("UPDATE job SET published = NULL WHERE id = ?", (job,))
+            self._connection.execute("DELETE FROM sidecar WHERE job = ?", (job,))
 
     def release(self, job: JobId, state: JobState, reason: Reason | None) -> None:
         """See `JobStore.release`."""
@@ -344,4 +358,5 @@ class SqliteJobStore(RebuiltStore, VersionedStore, NotedStore):
         )
         job = JobId(int(cursor.lastrowid or 0))
         self._note(job, now, file.state, file.refusal, 0)
+        self._owe_receipt(self._row(job), file.state, file.refusal)
         return job

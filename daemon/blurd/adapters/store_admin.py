@@ -83,7 +83,7 @@ class QueueAdministration(QueueFile):
             state = JobState(self._known(job)["state"])
             if state not in FINISHED:
                 raise EquipmentError(Reason.JOB_NOT_SUITABLE, "forget", f"Job {job} is {state}, not finished.")
-            for table in ("history", "stage_time"):
+            for table in ("history", "stage_time", "sidecar"):
                 self._connection.execute(f"DELETE FROM {table} WHERE job = ?", (job,))  # noqa: S608  our own names
             self._connection.execute("DELETE FROM job WHERE id = ?", (job,))
         return state

@@ -12,6 +12,7 @@ DIAGNOSTICS: `EquipmentError` with QUEUE_DAMAGED, STATE_FULL (both pass: wait), 
 the file can't be opened.
 """
 
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -34,6 +35,10 @@ _SETTINGS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA secure_delete = ON",
 )
+_OWING = frozenset({JobState.REJECTED, JobState.FAILED})
+"""Outcomes that owe a receipt; that of a publication is written before the move."""
+_OWE = "INSERT INTO outcome (job, value) VALUES (?, ?)"
+_LAST_CLAIM = "SELECT max(rowid), at FROM history WHERE job = ? AND state = 'claimed'"
 _NOTE = "INSERT INTO history (job, at, state, reason, attempt) VALUES (?, ?, ?, ?, ?)"
 
 
@@ -108,7 +113,9 @@ class QueueFile:
                 note_damage(self._path, self._opened)
             raise EquipmentError(reason, operation) from error
 
-    def _move(self, row: sqlite3.Row, target: JobState, reason: Reason | None) -> None:
+    def _move(
+        self, row: sqlite3.Row, target: JobState, reason: Reason | None, source_sha256: str | None = None
+    ) -> None:
         state = move(JobState(row["state"]), target)
         now = wall_clock()
         self._connection.execute(
@@ -116,6 +123,26 @@ class QueueFile:
             (state, reason, now, row["id"]),
         )
         self._note(row["id"], now, state, reason, row["attempts"])
+        self._owe_receipt(row, state, reason, source_sha256)
+
+    def _owe_receipt(
+        self, row: sqlite3.Row, state: JobState, reason: Reason | None, source_sha256: str | None = None
+    ) -> None:
+        """Settle what the receipt of a rejection or a failure is to say (`store_receipts.py`); no name is in it."""
+        if state not in _OWING:
+            return
+        value = {
+            "event": state,
+            "folder": row["folder"],
+            "reason": reason,
+            "attempts": row["attempts"],
+            "source_sha256": source_sha256,
+            "source_bytes": row["size"],
+            "queued_at": row["created_at"],
+            "started_at": self._connection.execute(_LAST_CLAIM, (row["id"],)).fetchone()["at"],
+            "finished_at": wall_clock(),
+        }
+        self._connection.execute(_OWE, (row["id"], json.dumps(value)))
 
     def _note(self, job: int, now: str, state: JobState, reason: Reason | None, attempts: int) -> None:
         self._connection.execute(_NOTE, (job, now, state, reason, attempts))

@@ -68,7 +68,7 @@ class RebuiltStore(QueueFile):
                 last_job = max(last_job, receipt["job"])
                 if receipt["event"] == "withdrawn":
                     execute("DELETE FROM receipt WHERE job = ?", (receipt["job"],))
-                elif receipt.get("source_id"):
+                elif receipt["event"] == "published" and receipt.get("source_id"):
                     told = json.dumps({key: receipt[key] for key in _KEPT})
                     values = (receipt["job"], receipt["folder"], receipt["source_id"], receipt["regions_sha256"], told)
                     execute("INSERT OR REPLACE INTO receipt VALUES (?, ?, ?, ?, ?)", values)

@@ -144,6 +144,7 @@ def dump_staged(staged: StagedCopy) -> str:
         "stage_seconds": dict(staged.stage_seconds),
         "regions_sha256": staged.regions_sha256,
         "source_id": staged.source_id,
+        "made_with": dict(staged.made_with),
     }
     return json.dumps(value)
 

@@ -12,6 +12,12 @@ notes that lie there, or are about to. `names_key` tells which key the digests w
 
 `receipt`, `unlisted`, `present` and `rebuild` serve a queue that was rebuilt (`store_rebuild.py`): copies published
 before, folders whose files were not listed yet, files that were there when they were, and what the status tells.
+
+`outcome` holds rejections and failures whose receipts are still to be written, as JSON; `ledger_mark` is where the
+ledger ended, and the hash of its last line then. `sidecar` is the hash of a receipt that lies beside its copy. `batch`
+is an inbound subfolder that was complete, with its newest job and the time of its newest change then, and the marker
+that tells so. `retiring` is what retention has begun to take away. `sample` and `outage` are for the report: what
+waited, and from when to when something did not run, in seconds since 1970; an outage that lasts has no end yet.
 """
 
 import sqlite3
@@ -136,6 +142,48 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX job_named ON job (changed_at) WHERE names_erased_at IS NULL
         AND state NOT IN ('queued', 'claimed', 'staged', 'deferred');
     CREATE INDEX note_by_folder ON note (folder, job)
+    """,
+    """
+    CREATE TABLE outcome (id INTEGER PRIMARY KEY AUTOINCREMENT, job INTEGER NOT NULL, value TEXT NOT NULL) STRICT;
+    CREATE TABLE ledger_mark (
+        only INTEGER PRIMARY KEY CHECK (only = 1),
+        end INTEGER NOT NULL,
+        sha256 TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE sidecar (job INTEGER PRIMARY KEY, sha256 TEXT NOT NULL) STRICT;
+    CREATE TABLE batch (
+        folder TEXT NOT NULL,
+        name BLOB NOT NULL,
+        last_job INTEGER NOT NULL,
+        changed_at TEXT NOT NULL,
+        marker TEXT,
+        marker_sha256 TEXT,
+        PRIMARY KEY (folder, name)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE retiring (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        folder TEXT NOT NULL,
+        job INTEGER NOT NULL,
+        what TEXT NOT NULL,
+        path BLOB NOT NULL,
+        size INTEGER NOT NULL,
+        sha256 TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE sample (
+        at INTEGER NOT NULL,
+        folder TEXT NOT NULL,
+        settling INTEGER NOT NULL,
+        waiting INTEGER NOT NULL,
+        running INTEGER NOT NULL,
+        PRIMARY KEY (at, folder)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE outage (
+        folder TEXT NOT NULL,
+        began INTEGER NOT NULL,
+        ended INTEGER,
+        cause TEXT NOT NULL,
+        PRIMARY KEY (folder, cause, began)
+    ) STRICT, WITHOUT ROWID
     """,
 )
 

@@ -22,6 +22,10 @@ REGIONS_SUFFIX = ".regions.json"
 """What a file's name gets for the name of its regions, which lie beside it: `a.mp4.regions.json`."""
 NOTE_SUFFIX = ".rejected.txt"
 """What a file's name gets for the name of the note that says why it got no copy."""
+RECEIPT_SUFFIX = ".receipt.json"
+"""What a copy's name gets for the name of the receipt beside it: `a.mp4.receipt.json`."""
+ORIGINALS_FOLDER = ".blurd-originals"
+"""The folder below inbound in which retention works, and archives; what lies in it is never taken."""
 
 TEMPORARY_NAMES: tuple[str, ...] = (
     ".*",
@@ -78,6 +82,11 @@ def is_temporary(name: str, patterns: Sequence[str]) -> bool:
 def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
     """One expression for all patterns: every name of a scan is held against it."""
     return re.compile("|".join(fnmatch.translate(pattern.lower()) for pattern in patterns) or r"(?!)")
+
+
+def sidecar_path(copy: str) -> str:
+    """Where the receipt beside a copy lies."""
+    return copy + RECEIPT_SUFFIX
 
 
 def regions_path(path: str) -> str:

@@ -4,7 +4,8 @@ The order, each step repeatable after a cut at any point
 1. The source and its regions are still the version that was treated; else the result is thrown away.
 2. A free name is chosen and written down, then linked and synced. A name that already is this copy counts as linked.
 3. The receipt is written (once a job).
-4. Copies of the same content under other regions are withdrawn: each is removed, noted in the ledger, its job closed.
+4. Copies of the same content under other regions are withdrawn: each is removed, and the receipt beside it, noted in
+   the ledger, its job closed.
 5. The job is closed, then the staged name is removed.
 
 Invariants
@@ -20,12 +21,13 @@ from collections.abc import Callable, Mapping
 from blurd.adapters.files import sha256_of, stamp_of
 from blurd.adapters.folders import InboundFolder, OutboundFolder
 from blurd.adapters.host import wall_clock
-from blurd.adapters.ledger import WITHDRAWN, Ledger, ReceiptValue
-from blurd.core.naming import withdrawn_name
+from blurd.adapters.ledger import Ledger
+from blurd.core.naming import sidecar_path, withdrawn_name
+from blurd.core.receipts import WITHDRAWN, ReceiptValue, published_receipt
 from blurd.errors import Reason
 from blurd.events import Event, JobPublished, JobReturned, JobVanished, JobWithdrawn
 from blurd.ports import JobStore
-from blurd.records import FolderName, Job, JobState, StagedCopy, same_regions
+from blurd.records import Job, JobState, StagedCopy, same_regions
 
 
 def publish(
@@ -61,10 +63,12 @@ def publish(
             store.intend(job.id, name)
             if outbound.publish(staged.name, name):
                 break
-    ledger.append(job.id, {**receipt_of(job.folder, staged), **receipt})
+    times = store.times_of(job.id)
+    told = {**receipt, **published_receipt(job.folder, staged, wall_clock())}
+    end = ledger.append(job.id, {**told, "source_bytes": job.stamp.size, "attempts": job.attempts, **times})
     for before in store.copies_replaced_by(job):
         emit(_withdraw(store, ledger, outbound, before, job))
-    store.publish(job.id)
+    store.publish(job.id, end)
     outbound.remove_staged(staged.name)
     emit(JobPublished(job.id, job.folder))
 
@@ -77,6 +81,9 @@ def _withdraw(store: JobStore, ledger: Ledger, outbound: OutboundFolder, before:
     name = before.published  # None where it was erased, and can't be told from its file's
     gone = name is not None and store.is_name_taken_over(before)
     removed = gone or (name is not None and outbound.withdraw(name, copy.sha256, withdrawn_name(before.id)))
+    sidecar = store.sidecar(before.id)
+    if name is not None and sidecar is not None:
+        outbound.withdraw(sidecar_path(name), sidecar, withdrawn_name(before.id))
     values: dict[str, ReceiptValue] = {
         "folder": before.folder,
         "output_sha256": copy.sha256,
@@ -87,27 +94,6 @@ def _withdraw(store: JobStore, ledger: Ledger, outbound: OutboundFolder, before:
     ledger.append(before.id, values, WITHDRAWN)
     store.withdraw(before.id)
     return JobWithdrawn(before.id, before.folder, job.id, removed)
-
-
-def receipt_of(folder: FolderName, staged: StagedCopy) -> dict[str, ReceiptValue]:
-    """What the ledger says of a copy."""
-    return {
-        "folder": folder,
-        "source_sha256": staged.source_sha256,
-        "source_id": staged.source_id,
-        "regions_sha256": staged.regions_sha256,
-        "output_sha256": staged.sha256,
-        "output_bytes": staged.size,
-        "kind": staged.facts.kind,
-        "format": staged.facts.format,
-        "suffix": staged.facts.suffix,
-        "frames": staged.facts.frames,
-        "renders": staged.verdict.renders,
-        "model_hash": staged.model_hash,
-        "settings_hash": staged.settings_hash,
-        "stage_seconds": dict(staged.stage_seconds),
-        "published_at": wall_clock(),
-    }
 
 
 _REASONS = {

@@ -8,14 +8,14 @@ Invariants
 * Depth is bounded by `MAX_DEPTH`; what lies deeper is refused with NAME_TOO_LONG, not skipped in silence.
 * Only a whole file whose content and name are those of no medium, and that has no regions, is ignored.
 * A file's own regions settle with it and are never a file to treat; without their file they are left alone.
-* The folder's own marker is no file to treat.
+* The folder's own marker is no file to treat, and what retention keeps below inbound is none either.
 * `beat` is called for every file looked at, so that a long scan is told from one that hangs.
 """
 
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
@@ -23,13 +23,24 @@ from blurd.adapters.files import FileReader, fully_allocated, stamp_of, writer_g
 from blurd.adapters.folders import InboundFolder
 from blurd.adapters.regions import is_cut_off, open_regions
 from blurd.core.containers import Completeness, completeness, identify
-from blurd.core.naming import INBOUND_MARKER, fits, is_note, is_regions, is_temporary, medium_of, promises_medium
+from blurd.core.naming import (
+    INBOUND_MARKER,
+    ORIGINALS_FOLDER,
+    fits,
+    is_note,
+    is_regions,
+    is_temporary,
+    medium_of,
+    promises_medium,
+)
 from blurd.core.settling import Evidence, SettleRule, Sighting, Step, incomplete_reason, judge, sight
 from blurd.errors import BlurdError, EquipmentError, Reason
 from blurd.ports import JobStore
 from blurd.records import FileStamp, FolderName, FoundFile
 
 MAX_DEPTH = 64
+_OWN = frozenset({INBOUND_MARKER, ORIGINALS_FOLDER})
+"""Our own below inbound: never looked at, whatever the temporary names are."""
 
 
 class Settler:
@@ -64,6 +75,10 @@ class Settler:
         """Files that are not complete yet."""
         return len(self._seen)
 
+    def pending(self) -> Collection[str]:
+        """The files that are not complete yet, or wait for regions."""
+        return self._seen.keys() | self._awaiting.keys()
+
     @property
     def awaiting_regions(self) -> int:
         """Files that wait for regions which the folder requires."""
@@ -95,7 +110,7 @@ class Settler:
             status = self._status(inbound, path)
             if status is None:
                 self._forget(path)
-            elif path == INBOUND_MARKER or any(is_temporary(part, self._temporary) for part in parts):
+            elif parts[0] in _OWN or any(is_temporary(part, self._temporary) for part in parts):
                 continue
             elif stat.S_ISDIR(status.st_mode):
                 for below, below_status in walk(inbound, self._temporary, path, len(parts), self._count_unreadable):
@@ -242,7 +257,7 @@ def walk(
     try:
         for name, status in inbound.entries(path):
             below = f"{path}/{name}" if path else name
-            if below == INBOUND_MARKER or is_temporary(name, temporary):
+            if below in _OWN or is_temporary(name, temporary):
                 continue
             if stat.S_ISDIR(status.st_mode):
                 folders.append((below, status))
