@@ -21,17 +21,30 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from blurd.core.naming import TEMPORARY_NAMES
-from blurd.core.polygons import fault, meet
+from blurd.core.polygons import meet
 from blurd.errors import EquipmentError, Reason
-from blurd.records import Category, FolderName, MaskShape, MaskStyle
+from blurd.mask_settings import CategoryName, MaskSettings, ThresholdSettings, ZoneSettings
+from blurd.records import Category, FolderName
 
 DEFAULT_PATH = Path("/etc/blurd/blurd.toml")
 LEAST_MEMORY_MEBIBYTES = 512
 """The models alone take half of it; a photo of 24 megapixels takes some 900."""
+
+BUILT_IN = "builtin"
+"""Stands among a folder's detectors for all that blurd brings itself."""
 
 _ENUM_MEMBER = re.compile(r"<[\w.]+: ('[^']*')>")
 _RESOLVE_PATIENCE_S = 2.0
@@ -46,7 +59,7 @@ def installed_models() -> Path:
     return Path("/usr/share/blurd/models")
 
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+DetectorName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 Seconds = Annotated[float, Field(ge=0.0, le=86_400.0 * 365)]
 
 
@@ -61,9 +74,10 @@ class StateSettings(_Table):
 
 
 class ModelSettings(_Table):
-    """`[models]`: where the models lie, and where their compiled form is kept."""
+    """`[models]`: where the models lie, the owner's own too, and where their compiled form is kept."""
 
     directory: Path = Field(default_factory=installed_models)
+    directory_own: Path = Path("/etc/blurd/models.d")
     cache: Path = Path("/var/cache/blurd")
 
 
@@ -111,37 +125,7 @@ class LimitSettings(_Table):
     max_frames: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000_000
 
 
-class CategoryMask(_Table):
-    """`mask.face`, `mask.plate`: the outline, and how far a box is grown on each side, as a share of its size."""
-
-    shape: Literal[MaskShape.ELLIPSE, MaskShape.RECTANGLE]
-    growth: Annotated[float, Field(ge=0.0, le=3.0)]
-
-
-class MaskSettings(_Table):
-    """`mask`: how faces and plates are covered."""
-
-    style: MaskStyle = MaskStyle.BLUR
-    face: CategoryMask = CategoryMask(shape=MaskShape.ELLIPSE, growth=0.3)
-    plate: CategoryMask = CategoryMask(shape=MaskShape.RECTANGLE, growth=0.2)
-
-    def of(self, category: Category) -> CategoryMask:
-        """The mask of one category."""
-        return self.face if category is Category.FACE else self.plate
-
-
-class ThresholdSettings(_Table):
-    """`thresholds`: the score from which a single hit is masked; the model's own where a key is left out."""
-
-    face: Fraction | None = None
-    plate: Fraction | None = None
-
-    def of(self, category: Category) -> float | None:
-        """The threshold of one category, if set."""
-        return self.face if category is Category.FACE else self.plate
-
-
-_SHAPING = {"audio", "classes", "damaged", "encode", "mask", "thresholds", "zone"}
+_SHAPING = {"audio", "classes", "damaged", "detectors", "encode", "mask", "thresholds", "zone"}
 """The keys of a policy that shape a copy."""
 
 
@@ -153,32 +137,11 @@ class EncodeSettings(_Table):
     quality: Annotated[int, Field(ge=0, le=63)] | None = None
 
 
-class ZoneSettings(_Table):
-    """`zone`: a polygon in every picture, in shares of its width and height, that is masked or left clear."""
-
-    polygon: tuple[tuple[Fraction, Fraction], ...]
-    do: Literal["mask", "leave"] = "mask"
-    category: Annotated[Category | None, Field(alias="class")] = None
-
-    @field_validator("polygon")
-    @classmethod
-    def _sound(cls, value: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
-        wrong = fault(value)
-        if wrong is not None:
-            raise ValueError(wrong)
-        return value
-
-    @model_validator(mode="after")
-    def _one_class_to_leave(self) -> Self:
-        if (self.do == "leave") != (self.category is not None):
-            raise ValueError('class names the one class whose false alarms do = "leave" leaves clear, and only there')
-        return self
-
-
 class Policy(_Table):
     """What a folder does: `[defaults]`, and each `[[folder]]` on top of it."""
 
-    classes: tuple[Category, ...] = (Category.FACE, Category.PLATE)
+    detectors: tuple[DetectorName, ...] = (BUILT_IN,)
+    classes: tuple[CategoryName, ...] = (Category.FACE, Category.PLATE)
     mask: MaskSettings = MaskSettings()
     thresholds: ThresholdSettings = ThresholdSettings()
     settle_s: Annotated[float, Field(ge=0.0, le=86_400.0)] = 5.0
@@ -205,9 +168,19 @@ class Policy(_Table):
 
     @field_validator("classes")
     @classmethod
-    def _some_class_once(cls, value: tuple[Category, ...]) -> tuple[Category, ...]:
+    def _some_class_once(cls, value: tuple[Category, ...], info: ValidationInfo) -> tuple[Category, ...]:
         if not value or len(set(value)) != len(value):
             raise ValueError('name at least one class, each once, for example ["face"]')
+        own = [category for category in value if category not in tuple(Category)]
+        if own and info.data.get("detectors") == (BUILT_IN,):
+            raise ValueError(f"write face or plate, or name a detector of your own that finds {own[0]} in detectors")
+        return value
+
+    @field_validator("detectors")
+    @classmethod
+    def _some_detector_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or len(set(value)) != len(value):
+            raise ValueError('name at least one detector, each once, for example ["builtin"]')
         return value
 
     @property
@@ -270,7 +243,7 @@ class Settings(_Table):
 
     @model_validator(mode="after")
     def _folders_apart(self) -> Self:
-        problems = list(_overlaps(self.folder))
+        problems = [*_overlaps(self.folder), *_unknown_classes((("defaults", self.defaults), *_named(self.folder)))]
         if not self.folder:
             problems.append(f"folder: {_ADD_A_FOLDER}")
         if problems:
@@ -290,6 +263,23 @@ class Settings(_Table):
     def folder_named(self, name: FolderName) -> FolderSettings | None:
         """The folder of this name, if it is still in the settings."""
         return next((folder for folder in self.folder if folder.name == name), None)
+
+
+def _named(folders: Sequence[FolderSettings]) -> Iterator[tuple[str, Policy]]:
+    return ((f"folder.{index}", folder) for index, folder in enumerate(folders))
+
+
+def _unknown_classes(policies: Sequence[tuple[str, Policy]]) -> Iterator[str]:
+    """Tables and keys of classes that nobody masks: a name that was mistyped."""
+    masked = {category for _, policy in policies for category in policy.classes}
+    for label, policy in policies:
+        for number, zone in enumerate(policy.zone):
+            if zone.category is not None and zone.category not in {*Category, *policy.classes}:
+                yield f"{label}.zone.{number}.class: write one of {', '.join(policy.classes)}"
+        for table, classes in (("mask", policy.mask.own_classes()), ("thresholds", policy.thresholds.own_classes())):
+            for category in classes:
+                if category not in masked:
+                    yield f"{label}.{table}.{category}: there is no such key, and no folder's classes name {category}"
 
 
 def _overlaps(folders: Sequence[FolderSettings]) -> Iterator[str]:

@@ -94,7 +94,7 @@ def mask_rules(policy: Policy, thresholds: Thresholds) -> MaskRules:
         wanted = policy.thresholds.of(category)
         mask = policy.mask.of(category)
         threshold = thresholds.start_threshold(category) if wanted is None else wanted
-        rules[category] = CategoryRule(threshold, mask.shape, mask.growth)
+        rules[category] = CategoryRule(threshold, mask.mask_shape, mask.growth, mask.style)
     return MaskRules(policy.mask.style, rules)
 
 

@@ -205,4 +205,4 @@ def test_zones_shape_a_copy_and_requiring_regions_does_not() -> None:
 
 def test_a_face_is_not_masked_in_the_shape_of_a_polygon() -> None:
     (line,) = problems({"folder": [FOLDER | {"mask": {"face": {"shape": "polygon", "growth": 0.3}}}]})
-    assert line == "folder.0.mask.face.shape: write one of 'ellipse' or 'rectangle'"
+    assert line == "folder.0.mask.face.shape: write one of 'ellipse', 'rectangle' or 'outline'"
