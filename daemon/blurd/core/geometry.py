@@ -120,6 +120,13 @@ def whole_pixels(hits: HitArray) -> HitArray:
     return moved
 
 
+def moved(hits: HitArray, across: float, down: float) -> HitArray:
+    """`hits` elsewhere."""
+    there = hits.copy()
+    there[:, :4] += (across, down, across, down)
+    return there
+
+
 @dataclass(frozen=True, slots=True)
 class MergeRule:
     """How hits on one thing become one.

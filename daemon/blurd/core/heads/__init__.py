@@ -7,9 +7,8 @@ model, in the manifest's order. Hits may overlap and reach over the picture's ed
 
 Why the families are decoded here and not by `openvino-model-api`, which is the independent decoder of the tests: its
 wrappers want to own the request queue, the resizing and the suppression; they round boxes to whole pixels, and keep of
-each row the best label alone, so a face in a row whose best guess is "person" would be lost. Of the families here it
-reads YOLOv8, YOLOX, YOLO's segmentation, DetectionOutput, boxes and Mask R-CNN; a decoder is ten lines, importing the
-library takes longer than all of ours together.
+each row the best label alone, so a face in a row whose best guess is "person" would be lost. It reads half of the families
+here (no DETR, no face family, and of YOLOv3 and YOLOv5 not what their frameworks export). A decoder is ten lines.
 """
 
 from collections.abc import Mapping, Sequence
