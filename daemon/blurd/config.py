@@ -12,7 +12,6 @@ import hashlib
 import itertools
 import json
 import os
-import re
 import threading
 import time
 import tomllib
@@ -36,6 +35,7 @@ from pydantic_core import ErrorDetails
 from blurd.core.naming import TEMPORARY_NAMES
 from blurd.core.polygons import meet
 from blurd.errors import EquipmentError, Reason
+from blurd.faults import sentence
 from blurd.mask_settings import CategoryName, MaskSettings, ThresholdSettings, ZoneSettings
 from blurd.records import Category, FolderName
 
@@ -46,7 +46,6 @@ LEAST_MEMORY_MEBIBYTES = 512
 BUILT_IN = "builtin"
 """Stands among a folder's detectors for all that blurd brings itself."""
 
-_ENUM_MEMBER = re.compile(r"<[\w.]+: ('[^']*')>")
 _RESOLVE_PATIENCE_S = 2.0
 _ADD_A_FOLDER = "add at least one [[folder]] table"
 _CHECKOUT_MODELS = Path(__file__).parents[2] / "models"
@@ -347,7 +346,7 @@ def check_settings(document: Mapping[str, Any]) -> Settings:
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        raise _invalid([_sentence(item) for item in error.errors()]) from None
+        raise _invalid([sentence(item, "etc/blurd.toml", _advice) for item in error.errors()]) from None
 
 
 def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
@@ -362,25 +361,11 @@ def _invalid(problems: Sequence[str]) -> EquipmentError:
     return EquipmentError(Reason.SETTINGS_INVALID, "read settings", "\n".join(problems))
 
 
-def _sentence(item: ErrorDetails) -> str:
-    key = ".".join(str(part) for part in item["loc"])
-    return "\n".join(f"{key}: {text}" if key else text for text in _advice(key, item).split("; "))
-
-
-def _advice(key: str, item: ErrorDetails) -> str:
-    context = item.get("ctx", {})
+def _advice(key: str, item: ErrorDetails) -> str | None:
     if key == "folder" and item["type"] == "missing":
         return _ADD_A_FOLDER
     if key.endswith("output_mode"):
         return 'write four octal digits in quotes, such as "0640"'
     if key.endswith("output_group"):
         return "write a group's name, or \"\" for the outbound folder's own group"
-    fixed = {
-        "extra_forbidden": "there is no such key, see etc/blurd.toml for all of them",
-        "missing": "is missing",
-        "enum": f"write one of {context.get('expected', '')}",
-        "literal_error": "write one of " + _ENUM_MEMBER.sub(r"\1", str(context.get("expected", ""))),
-        "value_error": str(context.get("error", item["msg"])),
-    }
-    message = item["msg"]
-    return fixed.get(item["type"], message[:1].lower() + message[1:])
+    return None

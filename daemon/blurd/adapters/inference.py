@@ -130,6 +130,14 @@ class OpenVinoDetector:
         """True where a GPU was to be used and the CPU does the work instead."""
         return self._degraded
 
+    def output_shapes(self) -> tuple[tuple[str, str], ...]:
+        """Every output of the networks by its name, with its shape."""
+        return tuple(
+            (max(output.get_names(), key=len, default=""), str(output.partial_shape))
+            for network in self._networks
+            for output in network.compiled.outputs
+        )
+
     @property
     def model_hash(self) -> str:
         """SHA-256 over the model files in use, their manifest entries and the view rules of the profile."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from blurd.config import Settings
 from blurd.doctor.finding import Finding, Health
-from blurd.equipment import Detectors, wanted_categories
+from blurd.equipment import Detectors
 from blurd.errors import REASONS, EquipmentError, Reason
 
 TEST_HEIGHT_PX, TEST_WIDTH_PX = 360, 640
@@ -22,9 +22,9 @@ _MENDS = {
 
 def examine_models(settings: Settings) -> Iterator[Finding]:
     """Every model by its hash, and one picture through each detector."""
-    wanted = wanted_categories(settings)
+    wanted = {category for folder in settings.folder for category in folder.classes}
     try:
-        detectors = Detectors(settings, wanted)
+        detectors = Detectors(settings, settings.folder)
         for kind in detectors:
             detector = detectors[kind]
             detector.detect(_picture())  # compiles what this size needs

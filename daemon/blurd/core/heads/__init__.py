@@ -7,8 +7,9 @@ model, in the manifest's order. Hits may overlap and reach over the picture's ed
 
 Why the families are decoded here and not by `openvino-model-api`, which is the independent decoder of the tests: its
 wrappers want to own the request queue, the resizing and the suppression; they round boxes to whole pixels, and keep of
-each row the best label alone, so a face in a row whose best guess is "person" would be lost. It reads half of the families
-here (no DETR, no face family, and of YOLOv3 and YOLOv5 not what their frameworks export). A decoder is ten lines.
+each row the best label alone, so a face in a row whose best guess is "person" would be lost. It reads half of the
+families here (no DETR, no face family, and of YOLOv3 and YOLOv5 not what their frameworks export). A decoder is ten
+lines.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,8 +21,13 @@ from blurd.core.heads.centres import decode_centerface as decode_centerface
 from blurd.core.heads.centres import decode_plate_centres as decode_plate_centres
 from blurd.core.heads.faces import bind_retinaface, bind_scrfd, bind_yunet
 from blurd.core.heads.forms import LARGEST_SIDE_PX as LARGEST_SIDE_PX
-from blurd.core.heads.forms import Bind, Decode, Facts, Output, UnfitError, listed
+from blurd.core.heads.forms import UNKNOWN as UNKNOWN
+from blurd.core.heads.forms import Bind, UnfitError, listed
+from blurd.core.heads.forms import Decode as Decode
+from blurd.core.heads.forms import Facts as Facts
 from blurd.core.heads.forms import Head as Head
+from blurd.core.heads.forms import Maps as Maps
+from blurd.core.heads.forms import Output as Output
 from blurd.core.heads.instances import bind_mask_rcnn, bind_yolo_seg
 from blurd.core.heads.yolo import bind_yolov3, bind_yolov5, bind_yolov8, bind_yolov10, bind_yolox, row_counts
 
