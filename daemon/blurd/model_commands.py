@@ -99,9 +99,8 @@ def _list(options: argparse.Namespace) -> int:
 
     settings = _settings(options)
     for entry in read_manifest(settings.models.directory).model:
-        _say(
-            f"{BUILT_IN}/{entry.name}: {', '.join(entry.categories)}; {entry.source.licence}{_users(settings, BUILT_IN)}"
-        )
+        users = _users(settings, BUILT_IN)
+        _say(f"{BUILT_IN}/{entry.name}: {', '.join(entry.categories)}; {entry.source.licence}{users}")
     code = 0
     for name in own_names(settings.models.directory_own):
         try:
@@ -222,11 +221,8 @@ def _add(options: argparse.Namespace) -> int:
         model = _loaded(options.path)
         folder = (options.path.parent if options.path.name == SETTINGS_NAME else options.path).resolve()
         table = read_table(folder.parent, folder.name)
-        _put(
-            folder,
-            settings.models.directory_own,
-            [SETTINGS_NAME, table.file, *([table.weights] if table.weights else [])],
-        )
+        names = [SETTINGS_NAME, table.file, *([table.weights] if table.weights else [])]
+        _put(folder, settings.models.directory_own, names)
     except EquipmentError as error:
         print(error.detail or str(error), file=sys.stderr)  # noqa: T201
         return EXIT_CODES[error.reason]

@@ -384,8 +384,7 @@ def _load_models(settings: Settings, log: EventLog) -> Detectors:
     """Both detectors, built: a fault in a model must show at the start."""
     started_s = time.monotonic()
     try:
-        detectors = Detectors(settings, settings.folder)
-        detector, _ = detectors.values()
+        detector, _ = (detectors := Detectors(settings, settings.folder)).values()
     except MemoryError:
         detail = "It is not even enough for the models: raise work.memory_mebibytes."
         raise EquipmentError(Reason.OUT_OF_MEMORY, "load models", detail) from None
