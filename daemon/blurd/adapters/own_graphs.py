@@ -155,7 +155,7 @@ def _answer(graph: Any, item: Any, width_px: int, height_px: int) -> None:
     answers = {2: (width_px, height_px), 3: (height_px, width_px, 1)}  # RT-DETR's own size; Faster R-CNN's im_info
     if count not in answers:
         raise GraphFault([f"file: the graph has a second input {shape} that nobody knows: export the model without it"])
-    kind = openvino.Type(item.element_type).to_dtype()
+    kind = item.element_type.to_dtype()
     answer = openvino.opset13.constant(np.array([answers[count]], kind))
     parameter = item.node
     for target in list(item.get_target_inputs()):
