@@ -113,7 +113,7 @@ class OwnModel(_Table):
     @classmethod
     def _known_family(cls, value: str | None) -> str | None:
         if value is not None and value not in FAMILIES:
-            raise ValueError(f"there is no such family; write one of {', '.join(FAMILIES)}")
+            raise ValueError(f"there is no such family, write one of {', '.join(FAMILIES)}")
         return value
 
     @model_validator(mode="after")

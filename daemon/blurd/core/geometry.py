@@ -1,7 +1,7 @@
 """Boxes: area, overlap, growth, coverage, and the merging of hits on the same thing. Pure.
 
 Two forms. Single boxes are `Box` values. Many at once are arrays of shape (N, 4): left, top, right, bottom in pixels of
-the upright picture, float64; hits are (N, 5), a box and its score, or (N, 17), its outline too. A row covers
+the upright picture, float64; hits are (N, 5), a box and its score, or (N, 21), its outline too. A row covers
 [left, right) x [top, bottom).
 
 Invariants
@@ -25,7 +25,7 @@ from blurd.records import Box
 BoxArray = NDArray[np.float64]
 """(N, 4): left, top, right, bottom."""
 HitArray = NDArray[np.float64]
-"""(N, 5): left, top, right, bottom, score; or (N, 17), with the 12 numbers of an outline (`core/outlines.py`)."""
+"""(N, 5): left, top, right, bottom, score; or (N, 21), with the 16 numbers of an outline (`core/outlines.py`)."""
 
 NO_HITS: Final[HitArray] = np.zeros((0, 5), np.float64)
 NO_HITS.setflags(write=False)
@@ -106,7 +106,7 @@ def clip_hits(hits: HitArray, width_px: float, height_px: float) -> HitArray:
 
 
 def with_outlines(hits: HitArray) -> HitArray:
-    """(N, 17): hits that have no outlines get whole ones."""
+    """(N, 21): hits that have no outlines get whole ones."""
     if hits.shape[1] > _SCORED:
         return hits
     return np.concatenate([hits, np.tile(WHOLE, (len(hits), 1))], axis=1)

@@ -1,9 +1,9 @@
 """Outlines: how a thing lies in its box, as a detector that gives masks tells it. Pure.
 
-An outline is the smallest polygon around the thing whose sides have the 16 directions of a compass. Four of them are
-the box's own sides; the other 12 are kept as numbers: for each direction how far the thing reaches that way from the
-box's middle, where the box is a unit square. So an outline moves, grows, and is mirrored along with its box, it takes
-12 numbers whatever the thing's shape, and it never leaves out a part of the thing.
+An outline is the smallest polygon around the thing whose sides have the 16 directions of a compass. It is kept as 16
+numbers: for each direction how far the thing reaches that way from the box's middle, where the box is a unit square.
+So an outline moves, grows, and is mirrored along with its box, it takes 16 numbers whatever the thing's shape, and it
+never leaves out a part of the thing.
 
 Invariants
 * `polygon` contains every point that `outline_of` was given.
@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 
 from blurd.records import Box, Point
 
-_ANGLES: Final = tuple(math.tau * step / 16 for step in range(16) if step % 4)
+_ANGLES: Final = tuple(math.tau * step / 16 for step in range(16))
 DIRECTIONS: Final[NDArray[np.float64]] = np.array([(math.cos(angle), math.sin(angle)) for angle in _ANGLES])
-"""(12, 2): the directions that are no side of the box, clockwise from the right."""
+"""(16, 2): clockwise from the right."""
 DIRECTIONS.setflags(write=False)
-COUNT: Final = len(_ANGLES)
 WHOLE: Final = tuple((np.abs(DIRECTIONS).sum(axis=1) / 2).tolist())
 """The outline that is the whole box."""
 
@@ -39,7 +38,7 @@ _LEAST_CUT: Final = 1e-3
 
 
 def outline_of(points: NDArray[np.floating[Any]], box: Sequence[float]) -> NDArray[np.float64]:
-    """(12,) numbers for the points (N, 2) of a thing in its box (left, top, right, bottom)."""
+    """(16,) numbers for the points (N, 2) of a thing in its box (left, top, right, bottom)."""
     low, high = np.array(box[:2], np.float64), np.array(box[2:4], np.float64)
     placed = (np.asarray(points, np.float64) - low) / (high - low) - 0.5
     numbers: NDArray[np.float64] = np.minimum((placed @ DIRECTIONS.T).max(axis=0), WHOLE)
@@ -47,7 +46,7 @@ def outline_of(points: NDArray[np.floating[Any]], box: Sequence[float]) -> NDArr
 
 
 def polygon(box: Box, outline: Sequence[float]) -> tuple[Point, ...]:
-    """The corners, clockwise, in the unit of the box. The corners of the box are cut along the 12 directions."""
+    """The corners, clockwise, in the unit of the box. The corners of the box are cut along the 16 directions."""
     corners = [(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)]
     for (across, down), reach, whole in zip(DIRECTIONS.tolist(), outline, WHOLE, strict=True):
         if reach < whole - _LEAST_CUT:

@@ -206,7 +206,7 @@ def _near(first: BoxArray, second: BoxArray) -> NDArray[np.bool_]:
 
 
 def _span(one: Track, scenes: Scenes, size_px: tuple[int, int], motion: MotionRule) -> tuple[int, BoxArray]:
-    """The first frame in which a track is masked, and from there its boxes and outlines, (n, 4 + 12).
+    """The first frame in which a track is masked, and from there its boxes and outlines, (n, 4 + 16).
 
     They are not grown by the category's rule yet. An outline holds what the finds around show, both of them.
     """
@@ -232,7 +232,7 @@ def _span(one: Track, scenes: Scenes, size_px: tuple[int, int], motion: MotionRu
 
 
 def _outlines(one: Track, frames: NDArray[np.intp], boxes: BoxArray) -> NDArray[np.float64]:
-    """The outlines (n, 12) of a track in these frames, in boxes that may reach farther than those that were found.
+    """The outlines (n, 16) of a track in these frames, in boxes that may reach farther than those that were found.
 
     An outline that is stretched with its box could leave what it held before, so it is widened by the share by which
     the box's edges moved: a point of the thing moves no farther within its box than they did. So each holds what both

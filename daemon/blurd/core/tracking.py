@@ -58,7 +58,7 @@ class TrackRule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Track:
-    """One thing: the frames (n,) in which it was found, rising, its boxes (n, 4) and its outlines (n, 12) there."""
+    """One thing: the frames (n,) in which it was found, rising, its boxes (n, 4) and its outlines (n, 16) there."""
 
     category: Category
     frames: NDArray[np.intp]
@@ -84,7 +84,7 @@ def track(
 class _Hits:
     """A video's hits of one category in order: frames (n,), boxes (n, 4), whether they are strong (n,).
 
-    And of each hit's frame, when it is shown (n,) and which scene it belongs to (n,); of each hit its outline (n, 12).
+    And of each hit's frame, when it is shown (n,) and which scene it belongs to (n,); of each hit its outline (n, 16).
     """
 
     frames: NDArray[np.intp]

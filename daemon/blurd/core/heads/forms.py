@@ -70,7 +70,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """Hits in pixels of the input: boxes (N, 4), labels (N,) from 0, scores (N,), outlines (N, 12) or None."""
+    """Hits in pixels of the input: boxes (N, 4), labels (N,) from 0, scores (N,), outlines (N, 16) or None."""
 
     boxes: Floats
     labels: NDArray[np.intp]
@@ -78,7 +78,7 @@ class Found:
     outlines: Floats | None = None
 
     def of(self, label: int) -> HitArray:
-        """The hits of one label, (N, 5), or (N, 17) with outlines; without what is no box."""
+        """The hits of one label, (N, 5), or (N, 21) with outlines; without what is no box."""
         rows = (self.labels == label) & np.isfinite(self.boxes).all(axis=1) & np.isfinite(self.scores)
         rows &= (self.boxes[:, 2] > self.boxes[:, 0]) & (self.boxes[:, 3] > self.boxes[:, 1])
         parts = [self.boxes[rows], self.scores[rows, np.newaxis].clip(0.0, 1.0)]
