@@ -24,8 +24,8 @@ Precision = Literal["f32", "f16", "int8"]
 class _Graph:
     """A graph that is put together: its nodes, its constants, its outputs."""
 
-    def __init__(self, precision: Precision) -> None:
-        self.precision = precision
+    def __init__(self, precision: Precision, *, still: bool) -> None:
+        self.precision, self.still = precision, still
         self.kind = TensorProto.FLOAT16 if precision == "f16" else TensorProto.FLOAT
         self.number = np.float16 if precision == "f16" else np.float32
         self.nodes: list[Any] = []
@@ -55,7 +55,9 @@ class _Graph:
     def mixture(self, name: str, columns: int, *, is_still: bool) -> str:
         """Weights (features, columns)."""
         features = 3 * (WIDTH_PX // POOL) * (HEIGHT_PX // POOL)
-        weights = self._random.normal(0, 0.0 if is_still else 0.01, (features, columns)).astype(np.float32)
+        weights = self._random.normal(0, 0.0 if is_still or self.still else 0.01, (features, columns)).astype(
+            np.float32
+        )
         if self.precision != "int8":
             return self.constant(f"{name}_weights", weights.astype(self.number))
         steps = np.maximum(np.abs(weights).max(axis=0) / 127, 1e-9).astype(np.float32)
@@ -94,12 +96,14 @@ def network(
     precision: Precision = "f32",
     layout: str = "NCHW",
     asks: Mapping[str, int] | None = None,
+    still: bool = False,
 ) -> str:
     """Write the graph; its SHA-256. Outputs that don't begin with a batch of one have no batch.
 
-    `asks` is a further input, (1, n): a thousandth of its sum is added to the first output.
+    `asks` is a further input, (1, n): a thousandth of its sum is added to the first output. A `still` one
+    says the same of every picture.
     """
-    graph = _Graph(precision)
+    graph = _Graph(precision, still=still)
     sides = {"N": batch, "C": 3, "W": size[0], "H": size[1]}
     inputs = [helper.make_tensor_value_info("images", graph.kind, [sides[letter] for letter in layout])]
     image = graph.node("Transpose", ["images"], "upright", perm=[0, 3, 1, 2]) if layout == "NHWC" else "images"

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from blurd.adapters.model_cache import ModelCache
 from blurd.adapters.models import InputLayout, LoadedModel, ModelSet, NetworkFiles, fingerprint
+from blurd.adapters.own_graphs import is_ours
 from blurd.adapters.selection import ALL, Selection
 from blurd.core.geometry import HitArray, MergeRule, clip_hits, merge, moved, whole_pixels
 from blurd.core.heads import HEADS, Head
@@ -133,7 +134,7 @@ class OpenVinoDetector:
     def output_shapes(self) -> tuple[tuple[str, str], ...]:
         """Every output of the networks by its name, with its shape."""
         return tuple(
-            (max(output.get_names(), key=len, default=""), str(output.partial_shape))
+            (min(output.get_names(), key=is_ours, default=""), str(output.partial_shape))
             for network in self._networks
             for output in network.compiled.outputs
         )

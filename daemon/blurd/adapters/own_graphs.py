@@ -21,6 +21,7 @@ from blurd.core.heads import UNKNOWN, Output
 
 _COLOURS: Final = 3
 _RANK: Final = 4
+_OURS: Final = "blurd_output_"
 _LIBRARY_ERRORS: Final = (RuntimeError, ValueError, TypeError, AttributeError)
 
 
@@ -81,7 +82,7 @@ def bound(reading: Reading, files: NetworkFiles) -> tuple[tuple[int, int], tuple
     _, rows, columns, _ = graph.inputs[0].shape
     outputs = tuple(
         Output(
-            next((name for name in sorted(output.get_names()) if name != output_name(place)), ""),
+            next((name for name in sorted(output.get_names()) if not is_ours(name)), ""),
             tuple(UNKNOWN if length.is_dynamic else length.get_length() for length in output.partial_shape),
             output.element_type.is_integral(),
         )
@@ -177,7 +178,12 @@ def _fed(graph: Any, layout: str, reading: Reading, names: Sequence[str]) -> Any
 
 def output_name(place: int) -> str:
     """The name by which a head asks for an output."""
-    return f"blurd_output_{place}"
+    return f"{_OURS}{place}"
+
+
+def is_ours(name: str) -> bool:
+    """True for a name that `output_name` gave, and not the graph's maker."""
+    return name.startswith(_OURS)
 
 
 def _said(output: Any) -> str:

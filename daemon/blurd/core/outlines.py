@@ -57,9 +57,11 @@ def polygon(box: Box, outline: Sequence[float]) -> tuple[Point, ...]:
 
 def in_box(box: Sequence[float], outline: Sequence[float], clipped: Sequence[float]) -> NDArray[np.float64]:
     """The outline of a thing of which only the part in `clipped`, a part of its box, is left."""
-    corners = np.array(polygon(Box(*box[:4]), outline))
-    kept = np.clip(corners, np.array(clipped[:2]), np.array(clipped[2:4]))
-    return outline_of(kept, clipped)
+    left, top, right, bottom = clipped[:4]
+    kept = list(polygon(Box(*box[:4]), outline))
+    for across, down, reach in ((-1.0, 0.0, -left), (0.0, -1.0, -top), (1.0, 0.0, right), (0.0, 1.0, bottom)):
+        kept = _cut(kept, across, down, reach)
+    return outline_of(np.array(kept), clipped)
 
 
 def _cut(corners: list[Point], across: float, down: float, reach: float) -> list[Point]:
