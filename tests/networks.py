@@ -87,7 +87,7 @@ class _Graph:
         self.outputs.append(helper.make_tensor_value_info(name, kind, said))
 
 
-def network(
+def network(  # noqa: PLR0913  a graph has many sides
     path: Path,
     outputs: Mapping[str, NDArray[Any]],
     *,
@@ -107,6 +107,8 @@ def network(
     sides = {"N": batch, "C": 3, "W": size[0], "H": size[1]}
     inputs = [helper.make_tensor_value_info("images", graph.kind, [sides[letter] for letter in layout])]
     image = graph.node("Transpose", ["images"], "upright", perm=[0, 3, 1, 2]) if layout == "NHWC" else "images"
+    if layout == "CHW":
+        image = graph.node("Unsqueeze", ["images", graph.constant("first", np.array([0], np.int64))], "with_batch")
     change = None
     for name, count in (asks or {}).items():
         inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, count]))

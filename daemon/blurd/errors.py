@@ -247,15 +247,15 @@ REASONS: MappingProxyType[Reason, ReasonText] = MappingProxyType(
         Reason.MODEL_MISSING: ReasonText(
             _STOP,
             "A detection model is missing.",
-            "Run the set-up again, or reinstall the package; see blurd models list.",
+            "Run the set-up again, or reinstall the package; your own: blurd models list.",
         ),
         Reason.MODEL_HASH: ReasonText(
             _STOP,
             "A detection model is not the one that its manifest names.",
-            "Run the set-up again; blurd models check.",
+            "Run the set-up again; your own: blurd models check.",
         ),
         Reason.MODEL_INVALID: ReasonText(
-            _STOP, "A detection model can't be loaded.", "Run the set-up again; blurd models check."
+            _STOP, "A detection model can't be loaded.", "Run the set-up again; your own: blurd models check."
         ),
         Reason.DEVICE_UNAVAILABLE: ReasonText(
             _STOP, "The device named in the settings is not there.", 'Set detection.device = "AUTO" or "CPU".'

@@ -329,6 +329,8 @@ def test_a_plain_resize_stretches_the_picture_and_the_boxes_back(tmp_path: Path,
         (2, (WIDTH_PX, HEIGHT_PX), "NCHW"),
         (1, ("width", "height"), "NCHW"),
         ("batch", ("width", "height"), "NHWC"),
+        (1, (WIDTH_PX, HEIGHT_PX), "CHW"),
+        (1, ("width", "height"), "CHW"),
     ],
 )
 def test_shapes_that_are_open_or_have_a_batch_are_fixed(
@@ -570,6 +572,28 @@ def test_numbers_of_labels_that_could_be_read_in_two_ways_are_asked_for(tmp_path
     """A wrong guess would find nobody."""
     with pytest.raises(EquipmentError, match="write first_label = 1 where 0 is the background"):
         own(tmp_path, Case(boxes, decoders.boxes, "boxes"))
+
+
+def test_an_rt_detr_that_looks_like_yolov8_is_not_taken_for_one(tmp_path: Path) -> None:
+    """Its boxes are shares: read as pixels, nothing would be found."""
+    pixels = row(centred(300), scores(300, 3))
+    with pytest.raises(EquipmentError, match="for an RT-DETR of Ultralytics"):
+        own(tmp_path, Case(lambda _: {"output": pixels}, decoders.yolov8, "yolov8", labels=3))
+    found = []
+    for name, table, decode in (
+        ("in_pixels", pixels, 'boxes = "pixels"'),
+        (
+            "in_shares",
+            pixels / row(np.array([[WIDTH_PX, HEIGHT_PX, WIDTH_PX, HEIGHT_PX, 1, 1, 1]])),
+            'boxes = "shares"',
+        ),
+    ):
+        (tmp_path / name).mkdir()
+        sha256 = network(tmp_path / name / "model.onnx", {"output": table.astype(np.float32)}, still=True)
+        (tmp_path / name / "model.toml").write_text(settings(3, sha256, f"[decode]\n{decode}\n", family='"yolov8"'))
+        found.append(detector_of(load_own(tmp_path, name)).detect(picture()))
+    assert len(found[0]) > 3
+    assert found[0] == found[1]
 
 
 def test_a_family_that_can_t_be_told_is_asked_for(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from numpy.typing import NDArray  # noqa: TC002
 
 from blurd.cli import main
 from blurd.config import Policy, Settings, check_settings, installed_models
@@ -257,7 +257,7 @@ def test_models_list_check_and_add(tmp_path: Path, capsys: pytest.CaptureFixture
     (place / "model.toml").write_text("licence = 1")
     for wrong, text in (
         (place, "licence"),
-        (place.with_name("Bad Name"), "name the folder"),
+        (place.with_name("Bad Name"), "the folder's name is the detector's"),
         (tmp_path, "there is no"),
     ):
         renamed = wrong if wrong != tmp_path else tmp_path / "nothing"

@@ -103,6 +103,7 @@ def read_graph(core: Any, reading: Reading, files: NetworkFiles) -> Any:
         detail = f"file: OpenVINO can't read it ({type(error).__name__}): is it a whole {kind}, weights inside?"
         raise GraphFault([detail]) from None
     names = [_said(output) for output in graph.outputs]
+    _give_batch(graph)
     image = _image_input(graph)
     layout, shape = _fixed_shape(image, reading)
     width_px, height_px = shape[layout.index("W")], shape[layout.index("H")]
@@ -117,6 +118,21 @@ def read_graph(core: Any, reading: Reading, files: NetworkFiles) -> Any:
         wanted = f"{width_px} x {height_px} and a batch of one"
         detail = f"input.size: the graph can't be brought to {wanted}: export it with this fixed shape"
         raise GraphFault([detail]) from None
+
+
+def _give_batch(graph: Any) -> None:
+    """A picture without a batch, as torchvision's detectors take it, becomes a batch of one."""
+    ranks = [len(item.partial_shape) if item.partial_shape.rank.is_static else 0 for item in graph.inputs]
+    if _RANK in ranks or ranks.count(_RANK - 1) != 1:
+        return
+    image = graph.inputs[ranks.index(_RANK - 1)]
+    shape = openvino.PartialShape([1, *image.partial_shape])
+    batch = openvino.opset13.parameter(shape, image.element_type)
+    alone = openvino.opset13.squeeze(batch, openvino.opset13.constant(np.array([0], np.int64)))
+    for target in list(image.get_target_inputs()):
+        target.replace_source_output(alone.output(0))
+    graph.remove_parameter(image.node)
+    graph.add_parameters([batch])
 
 
 def _image_input(graph: Any) -> Any:

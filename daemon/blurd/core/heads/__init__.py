@@ -74,7 +74,9 @@ def bind(outputs: Sequence[Output], facts: Facts, family: str | None) -> tuple[s
     if "yolov10" in fits and outputs[0].shape[1] in row_counts(facts):
         del fits["yolov10"]
     if len(fits) == 1:
-        return next(iter(fits.items()))
+        (name,) = fits
+        _doubt(name, outputs[0], facts)
+        return name, fits[name]
     if fits:
         raise UnfitError(f"the family can't be told: write family = one of {', '.join(fits)}")
     asked = next((reason for reason in reasons if "first_label" in reason), None)
@@ -84,6 +86,15 @@ def bind(outputs: Sequence[Output], facts: Facts, family: str | None) -> tuple[s
         f"no family has such outputs with {facts.labels} labels: {listed(outputs)}. {_hint(outputs)}Or write"
         f" family = one of {', '.join(FAMILIES)}, to be told what it misses"
     )
+
+
+def _doubt(name: str, table: Output, facts: Facts) -> None:
+    """RT-DETR, exported by the makers of YOLOv8, looks like it but for the number of rows, and counts in shares."""
+    if name == "yolov8" and not facts.in_shares and not {UNKNOWN, *row_counts(facts)}.intersection(table.shape[1:]):
+        raise UnfitError(
+            f"yolov8 has other numbers of rows for {facts.width_px} x {facts.height_px} pixels; the graph: {table}."
+            ' Write boxes = "shares" in [decode] for an RT-DETR of Ultralytics, or family = "yolov8" where it is one'
+        )
 
 
 def _hint(outputs: Sequence[Output]) -> str:

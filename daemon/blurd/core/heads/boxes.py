@@ -29,6 +29,7 @@ from blurd.core.heads.forms import (
     has_shape,
     listed,
     scored,
+    shares_px,
     sigmoid,
     softmax,
 )
@@ -157,11 +158,6 @@ def labels_from(numbers: Floats, facts: Facts) -> NDArray[np.intp]:
     if facts.labels == 1:
         return np.zeros(len(numbers), np.intp)
     return np.rint(numbers).astype(np.intp) - (facts.first_label or 0)
-
-
-def shares_px(facts: Facts) -> Floats:
-    """(4,): what shares of the input are multiplied with."""
-    return np.tile(np.array([facts.width_px, facts.height_px], np.float64), 2)
 
 
 def _is_boxes(output: Output) -> bool:

@@ -136,6 +136,11 @@ def cells(rows: int, columns: int, anchors: int = 1) -> Floats:
     return grid
 
 
+def shares_px(facts: Facts) -> Floats:
+    """(4,): what shares of the input are multiplied with."""
+    return np.tile(np.array([facts.width_px, facts.height_px], np.float64), 2)
+
+
 def has_shape(output: Output, *wanted: int | None) -> bool:
     """True where the output may have this shape; None stands for any length."""
     return len(output.shape) == len(wanted) and all(

@@ -29,6 +29,7 @@ from blurd.core.heads.forms import (
     has_shape,
     listed,
     scored,
+    shares_px,
     sigmoid,
 )
 
@@ -87,10 +88,11 @@ def bind_yolov5(outputs: Sequence[Output], facts: Facts) -> Decode:
     (table,) = _only(outputs, "yolov5")
     if not has_shape(table, 1, None, 5 + facts.labels):
         raise UnfitError(f"yolov5 has rows of 5 + {facts.labels} labels; the graph: {table}")
+    stretch = shares_px(facts) if facts.in_shares else np.ones(4)
 
     def decode(maps: Sequence[Map], floor: float) -> Found:
         values = floats(maps[0][0])
-        return scored(cornered(values), values[:, 4:5] * values[:, 5:], floor)[0]
+        return scored(cornered(values) * stretch, values[:, 4:5] * values[:, 5:], floor)[0]
 
     return decode
 
@@ -134,11 +136,12 @@ def bind_yolov8(outputs: Sequence[Output], facts: Facts) -> Decode:
     upright, turned = has_shape(table, 1, _BOX + facts.labels, None), has_shape(table, 1, None, _BOX + facts.labels)
     if not upright and not turned:
         raise UnfitError(f"yolov8 has rows of 4 + {facts.labels} labels; the graph: {table}")
+    stretch = shares_px(facts) if facts.in_shares else np.ones(4)
 
     def decode(maps: Sequence[Map], floor: float) -> Found:
         values = floats(maps[0][0])
         values = values.T if upright else values
-        return scored(cornered(values), values[:, _BOX:], floor)[0]
+        return scored(cornered(values) * stretch, values[:, _BOX:], floor)[0]
 
     return decode
 
