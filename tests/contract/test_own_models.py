@@ -580,11 +580,12 @@ def test_an_rt_detr_that_looks_like_yolov8_is_not_taken_for_one(tmp_path: Path) 
     with pytest.raises(EquipmentError, match="for an RT-DETR of Ultralytics"):
         own(tmp_path, Case(lambda _: {"output": pixels}, decoders.yolov8, "yolov8", labels=3))
     found = []
+    sides = row(np.array([[WIDTH_PX, HEIGHT_PX, WIDTH_PX, HEIGHT_PX, 1, 1, 1]]))
     for name, table, decode in (
         ("in_pixels", pixels, 'boxes = "pixels"'),
         (
             "in_shares",
-            pixels / row(np.array([[WIDTH_PX, HEIGHT_PX, WIDTH_PX, HEIGHT_PX, 1, 1, 1]])),
+            pixels / sides,
             'boxes = "shares"',
         ),
     ):

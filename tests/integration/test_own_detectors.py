@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -291,3 +292,70 @@ def test_the_built_in_models_are_where_they_were() -> None:
     """No own detector is asked for by default."""
     assert Policy().detectors == ("builtin",)
     assert (installed_models() / "manifest.toml").is_file()
+
+
+def test_in_a_video_a_class_of_its_own_is_followed_masked_and_verified(tmp_path: Path) -> None:
+    """In every frame, in its own style; the copy is searched again with the owner's detector."""
+    detector(tmp_path / "models.d", "mine")
+    source, target = tmp_path / "film.mp4", tmp_path / "copy.mp4"
+    with av.open(str(source), "w") as film:
+        stream = film.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 90, 90, "yuv420p"
+        for shift in range(30):
+            picture = np.roll(portrait(), shift, axis=1)
+            film.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        film.mux(stream.encode(None))
+    mask = {"style": "blur", "screen": {"style": "solid", "shape": "rectangle", "growth": 0.1}}
+    document = settings_of(tmp_path, detectors=["mine"], classes=["screen"], mask=mask)
+    assert main(["--config", str(written(tmp_path, document)), "blur", "--quiet", str(source), str(target)]) == 0
+    with av.open(str(target)) as copy:
+        frames = [frame.to_ndarray(format="rgb24").astype(int) for frame in copy.decode(video=0)]
+    assert len(frames) == 30
+    for index, frame in enumerate(frames):
+        assert np.abs(frame[62:82, 52:78] - 128).mean() < 4, index
+        assert np.abs(frame[5:40, 5:85] - 128).max() > 40
+
+
+def test_a_zone_leaves_a_class_of_its_own_clear(tmp_path: Path) -> None:
+    detector(tmp_path / "models.d", "mine")
+    source, target = tmp_path / "photo.png", tmp_path / "copy.png"
+    cv2.imwrite(str(source), np.full((90, 90, 3), 90, np.uint8))
+    document = settings_of(tmp_path, detectors=["mine"], classes=["screen"], mask={"screen": {"style": "solid"}})
+    path = written(tmp_path, document)
+    zone = 'polygon = [[0.5, 0.5], [1.0, 0.5], [1.0, 1.0], [0.5, 1.0]]\ndo = "leave"\nclass = "screen"\n'
+    path.write_text(path.read_text() + "[[folder.zone]]\n" + zone)
+    assert main(["--config", str(path), "check-config"]) == 0
+    path.write_text(path.read_text().replace("[[folder.zone]]", "[[defaults.zone]]"))
+    assert main(["--config", str(path), "blur", "--quiet", str(source), str(target)]) == 0
+    copy = cv2.imread(str(target))
+    assert copy is not None
+    assert (copy == 90).all()
+
+
+def test_an_outline_is_masked_and_no_more_of_the_box(tmp_path: Path) -> None:
+    """Instance segmentation through the whole product: most of the box's other half stays as it was."""
+    folder = tmp_path / "models.d" / "mine"
+    folder.mkdir(parents=True)
+    grid = np.tril(np.ones((1, 28, 28), np.float32)).repeat(2, axis=0)
+    outputs: dict[str, NDArray[Any]] = {
+        "boxes": np.array([PLACE, PLACE], np.float32),
+        "labels": np.array([0, 0], np.int64),
+        "scores": np.array([0.9, 0.05], np.float32),
+        "masks": grid[:, np.newaxis],
+    }
+    sha256 = network(folder / "model.onnx", outputs, still=True)
+    (folder / "model.toml").write_text(TOML.format(sha256=sha256, label="thing", category="screen"))
+    source, target = tmp_path / "photo.png", tmp_path / "copy.png"
+    cv2.imwrite(str(source), np.full((90, 90, 3), 90, np.uint8))
+    mask = {"screen": {"style": "solid", "growth": 0.0}}
+    document = settings_of(tmp_path, detectors=["mine"], classes=["screen"], mask=mask)
+    assert main(["--config", str(written(tmp_path, document)), "blur", "--quiet", str(source), str(target)]) == 0
+    copy = cv2.imread(str(target))
+    assert copy is not None
+    masked = (copy == 128).all(axis=2)
+    assert masked[83, 51]
+    assert masked[72, 58]
+    assert masked[83, 78]
+    assert not masked[62, 75]
+    assert 0.5 < masked[60:84, 50:80].mean() < 0.75
+    assert not masked[:60].any()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from blurd.config import Settings
+from blurd.config import BUILT_IN, Settings
 from blurd.doctor.finding import Finding, Health
 from blurd.equipment import Detectors
 from blurd.errors import REASONS, EquipmentError, Reason
@@ -39,7 +39,8 @@ def examine_models(settings: Settings) -> Iterator[Finding]:
                 text = f"detection.device = {settings.detection.device}, but the CPU does the work."
                 yield Finding("device", Health.NOTE, text, "ls -l /dev/dri; see the README on GPUs")
     except EquipmentError as error:
-        mend = _MENDS.get(error.reason, REASONS[error.reason].remedy)
+        has_own = any(folder.detectors != (BUILT_IN,) for folder in settings.folder)
+        mend = REASONS[error.reason].remedy if has_own else _MENDS.get(error.reason, REASONS[error.reason].remedy)
         detail = f" {error.detail}" if error.detail else ""
         yield Finding("models", Health.WRONG, REASONS[error.reason].meaning + detail, mend)
 
