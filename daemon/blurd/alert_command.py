@@ -13,7 +13,8 @@ from typing import Any
 from blurd.adapters.alert_delivery import deliver, sole_deliverer
 from blurd.adapters.alert_spool import spool_of
 from blurd.config import DEFAULT_PATH, StateSettings
-from blurd.errors import EXIT_PARTLY, EquipmentError, Reason
+from blurd.errors import EquipmentError, Reason
+from blurd.exit_codes import EXIT_PARTLY
 
 FIRST_PAUSE_S = 30.0
 LONGEST_PAUSE_S = 3600.0

@@ -30,9 +30,11 @@ from blurd.config import DEFAULT_PATH, Policy, Settings, load_settings
 from blurd.core.naming import printable
 from blurd.core.recognition import Place, Side
 from blurd.doctor.command import add_doctor_command
-from blurd.errors import EXIT_CODES, EXIT_OTHER, EXIT_PARTLY, REASONS, BlurdError, EquipmentError, Reason
+from blurd.errors import REASONS, BlurdError, EquipmentError, Reason
 from blurd.events import Part, ProcessFailed
+from blurd.exit_codes import EXIT_CODES, EXIT_OTHER, EXIT_PARTLY
 from blurd.job_commands import add_job_commands
+from blurd.model_commands import add_model_commands, check_own_detectors, with_detectors
 from blurd.queue_commands import add_queue_commands
 from blurd.receipt_commands import add_receipt_commands
 from blurd.records import Category, MaskStyle
@@ -129,18 +131,8 @@ def build_parser() -> argparse.ArgumentParser:
         " 1), id, left, top, width, height, conf, class (face or plate), visibility; or COCO JSON with videos, images"
         " with video_id and frame_index (from 0), and annotations with track_id.",
     )
-    command.add_argument(
-        "--annotations", type=Path, required=True, metavar="FILE", help="COCO JSON; for a video also MOT text"
-    )
-    media = command.add_mutually_exclusive_group(required=True)
-    media.add_argument("--images", type=Path, metavar="DIR", help="the folder of the pictures")
-    media.add_argument("--video", type=Path, metavar="FILE", help="the video")
-    command.add_argument(
-        "--classes", type=_classes, metavar="LIST", help="face, plate or both (default: what the set annotates)"
-    )
-    command.add_argument("--json", type=Path, metavar="OUT", help="write the figures there instead of printing them")
-    command.add_argument("--report", type=Path, metavar="DIR", help="write a page for the assessment's file there")
-    command.set_defaults(command=_evaluate)
+    _add_evaluation(command)
+    add_model_commands(commands, _add_evaluation)
 
     command = commands.add_parser("check-config", help="check the settings and list every error")
     command.set_defaults(command=_check_config)
@@ -167,11 +159,28 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_evaluation(command: argparse.ArgumentParser) -> None:
+    """What an evaluation takes, and that it is done."""
+    command.add_argument(
+        "--annotations", type=Path, required=True, metavar="FILE", help="COCO JSON; for a video also MOT text"
+    )
+    media = command.add_mutually_exclusive_group(required=True)
+    media.add_argument("--images", type=Path, metavar="DIR", help="the folder of the pictures")
+    media.add_argument("--video", type=Path, metavar="FILE", help="the video")
+    command.add_argument(
+        "--classes", type=_classes, metavar="LIST", help="face, plate or both (default: what the set annotates)"
+    )
+    command.add_argument("--json", type=Path, metavar="OUT", help="write the figures there instead of printing them")
+    command.add_argument("--report", type=Path, metavar="DIR", help="write a page for the assessment's file there")
+    command.set_defaults(command=_evaluate)
+
+
 def _classes(text: str) -> tuple[Category, ...]:
     try:
         return tuple(Category(part.strip()) for part in text.split(","))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"choose from {', '.join(Category)}, separated by commas") from error
+        names = f"{', '.join(Category)}, or classes of your own detectors"
+        raise argparse.ArgumentTypeError(f"choose from {names}, separated by commas") from error
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -261,6 +270,8 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     settings, policy = _settings_without_folders(options)
     _silence_libraries()
+    if names := getattr(options, "detectors", None):
+        policy = with_detectors(settings, policy, tuple(dict.fromkeys(names)))
     with _progress(Console(stderr=True)) as bar:
         task = bar.add_task("measuring", total=1, speed="")
 
@@ -342,6 +353,7 @@ def _check_config(options: argparse.Namespace) -> int:
     path = options.config or DEFAULT_PATH
     try:
         settings = load_settings(path)
+        check_own_detectors(settings)
     except EquipmentError as error:
         print(error.detail, file=sys.stderr)  # noqa: T201
         return EXIT_CODES[error.reason]

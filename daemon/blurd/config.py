@@ -11,13 +11,12 @@ A folder's policy is `[defaults]` with the folder's own keys on top.
 import hashlib
 import itertools
 import json
-import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from blurd.config_monitoring import AlertSettings, MetricsSettings, Table
@@ -25,15 +24,19 @@ from blurd.config_paths import resolve_all
 from blurd.config_upkeep import UpkeepPolicy
 from blurd.core.hours import DayRange, parse_hours
 from blurd.core.naming import TEMPORARY_NAMES
-from blurd.core.polygons import fault, meet
+from blurd.core.polygons import meet
 from blurd.errors import EquipmentError, Reason
-from blurd.records import Category, FolderName, MaskShape, MaskStyle
+from blurd.faults import sentence
+from blurd.mask_settings import CategoryName, MaskSettings, ThresholdSettings, ZoneSettings
+from blurd.records import Category, FolderName
 
 DEFAULT_PATH = Path("/etc/blurd/blurd.toml")
 LEAST_MEMORY_MEBIBYTES = 512
 """The models alone take half of it; a photo of 24 megapixels takes some 900."""
 
-_ENUM_MEMBER = re.compile(r"<[\w.]+: ('[^']*')>")
+BUILT_IN = "builtin"
+"""Stands among a folder's detectors for all that blurd brings itself."""
+
 _ADD_A_FOLDER = "add at least one [[folder]] table"
 _CHECKOUT_MODELS = Path(__file__).parents[2] / "models"
 
@@ -45,7 +48,7 @@ def installed_models() -> Path:
     return Path("/usr/share/blurd/models")
 
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+DetectorName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 Seconds = Annotated[float, Field(ge=0.0, le=86_400.0 * 365)]
 
 
@@ -57,9 +60,10 @@ class StateSettings(Table):
 
 
 class ModelSettings(Table):
-    """`[models]`: where the models lie, and where their compiled form is kept."""
+    """`[models]`: where the models lie, the owner's own too, and where their compiled form is kept."""
 
     directory: Path = Field(default_factory=installed_models)
+    directory_own: Path = Path("/etc/blurd/models.d")
     cache: Path = Path("/var/cache/blurd")
 
 
@@ -107,37 +111,7 @@ class LimitSettings(Table):
     max_frames: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000_000
 
 
-class CategoryMask(Table):
-    """`mask.face`, `mask.plate`: the outline, and how far a box is grown on each side, as a share of its size."""
-
-    shape: Literal[MaskShape.ELLIPSE, MaskShape.RECTANGLE]
-    growth: Annotated[float, Field(ge=0.0, le=3.0)]
-
-
-class MaskSettings(Table):
-    """`mask`: how faces and plates are covered."""
-
-    style: MaskStyle = MaskStyle.BLUR
-    face: CategoryMask = CategoryMask(shape=MaskShape.ELLIPSE, growth=0.3)
-    plate: CategoryMask = CategoryMask(shape=MaskShape.RECTANGLE, growth=0.2)
-
-    def of(self, category: Category) -> CategoryMask:
-        """The mask of one category."""
-        return self.face if category is Category.FACE else self.plate
-
-
-class ThresholdSettings(Table):
-    """`thresholds`: the score from which a single hit is masked; the model's own where a key is left out."""
-
-    face: Fraction | None = None
-    plate: Fraction | None = None
-
-    def of(self, category: Category) -> float | None:
-        """The threshold of one category, if set."""
-        return self.face if category is Category.FACE else self.plate
-
-
-_SHAPING = {"audio", "classes", "damaged", "encode", "mask", "thresholds", "zone"}
+_SHAPING = {"audio", "classes", "damaged", "detectors", "encode", "mask", "thresholds", "zone"}
 """The keys of a policy that shape a copy."""
 
 
@@ -150,32 +124,11 @@ class EncodeSettings(Table):
     untouched: Literal["copy", "encode"] = "copy"
 
 
-class ZoneSettings(Table):
-    """`zone`: a polygon in every picture, in shares of its width and height, that is masked or left clear."""
-
-    polygon: tuple[tuple[Fraction, Fraction], ...]
-    do: Literal["mask", "leave"] = "mask"
-    category: Annotated[Category | None, Field(alias="class")] = None
-
-    @field_validator("polygon")
-    @classmethod
-    def _sound(cls, value: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
-        wrong = fault(value)
-        if wrong is not None:
-            raise ValueError(wrong)
-        return value
-
-    @model_validator(mode="after")
-    def _one_class_to_leave(self) -> Self:
-        if (self.do == "leave") != (self.category is not None):
-            raise ValueError('class names the one class whose false alarms do = "leave" leaves clear, and only there')
-        return self
-
-
 class Policy(UpkeepPolicy):
     """What a folder does: `[defaults]`, and each `[[folder]]` on top of it."""
 
-    classes: tuple[Category, ...] = (Category.FACE, Category.PLATE)
+    detectors: tuple[DetectorName, ...] = (BUILT_IN,)
+    classes: tuple[CategoryName, ...] = (Category.FACE, Category.PLATE)
     mask: MaskSettings = MaskSettings()
     thresholds: ThresholdSettings = ThresholdSettings()
     settle_s: Annotated[float, Field(ge=0.0, le=86_400.0)] = 5.0
@@ -213,9 +166,19 @@ class Policy(UpkeepPolicy):
 
     @field_validator("classes")
     @classmethod
-    def _some_class_once(cls, value: tuple[Category, ...]) -> tuple[Category, ...]:
+    def _some_class_once(cls, value: tuple[Category, ...], info: ValidationInfo) -> tuple[Category, ...]:
         if not value or len(set(value)) != len(value):
             raise ValueError('name at least one class, each once, for example ["face"]')
+        own = [category for category in value if category not in tuple(Category)]
+        if own and info.data.get("detectors") == (BUILT_IN,):
+            raise ValueError(f"write face or plate, or name a detector of your own that finds {own[0]} in detectors")
+        return value
+
+    @field_validator("detectors")
+    @classmethod
+    def _some_detector_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or len(set(value)) != len(value):
+            raise ValueError('name at least one detector, each once, for example ["builtin"]')
         return value
 
     @property
@@ -285,7 +248,7 @@ class Settings(Table):
 
     @model_validator(mode="after")
     def _folders_apart(self) -> Self:
-        problems = list(_overlaps(self.folder))
+        problems = [*_overlaps(self.folder), *_unknown_classes((("defaults", self.defaults), *_named(self.folder)))]
         if not self.folder:
             problems.append(f"folder: {_ADD_A_FOLDER}")
         if problems:
@@ -305,6 +268,23 @@ class Settings(Table):
     def folder_named(self, name: FolderName) -> FolderSettings | None:
         """The folder of this name, if it is still in the settings."""
         return next((folder for folder in self.folder if folder.name == name), None)
+
+
+def _named(folders: Sequence[FolderSettings]) -> Iterator[tuple[str, Policy]]:
+    return ((f"folder.{index}", folder) for index, folder in enumerate(folders))
+
+
+def _unknown_classes(policies: Sequence[tuple[str, Policy]]) -> Iterator[str]:
+    """Tables and keys of classes that nobody masks: a name that was mistyped."""
+    masked = {category for _, policy in policies for category in policy.classes}
+    for label, policy in policies:
+        for number, zone in enumerate(policy.zone):
+            if zone.category is not None and zone.category not in {*Category, *policy.classes}:
+                yield f"{label}.zone.{number}.class: write one of {', '.join(policy.classes)}"
+        for table, classes in (("mask", policy.mask.own_classes()), ("thresholds", policy.thresholds.own_classes())):
+            for category in classes:
+                if category not in masked:
+                    yield f"{label}.{table}.{category}: there is no such key, and no folder's classes name {category}"
 
 
 def _overlaps(folders: Sequence[FolderSettings]) -> Iterator[str]:
@@ -362,7 +342,7 @@ def check_settings(document: Mapping[str, Any]) -> Settings:
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        raise _invalid([_sentence(item) for item in error.errors()]) from None
+        raise _invalid([sentence(item, "etc/blurd.toml", _advice) for item in error.errors()]) from None
 
 
 def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
@@ -377,25 +357,11 @@ def _invalid(problems: Sequence[str]) -> EquipmentError:
     return EquipmentError(Reason.SETTINGS_INVALID, "read settings", "\n".join(problems))
 
 
-def _sentence(item: ErrorDetails) -> str:
-    key = ".".join(str(part) for part in item["loc"])
-    return "\n".join(f"{key}: {text}" if key else text for text in _advice(key, item).split("; "))
-
-
-def _advice(key: str, item: ErrorDetails) -> str:
-    context = item.get("ctx", {})
+def _advice(key: str, item: ErrorDetails) -> str | None:
     if key == "folder" and item["type"] == "missing":
         return _ADD_A_FOLDER
     if key.endswith("output_mode"):
         return 'write four octal digits in quotes, such as "0640"'
     if key.endswith("output_group"):
         return "write a group's name, or \"\" for the outbound folder's own group"
-    fixed = {
-        "extra_forbidden": "there is no such key, see etc/blurd.toml for all of them",
-        "missing": "is missing",
-        "enum": f"write one of {context.get('expected', '')}",
-        "literal_error": "write one of " + _ENUM_MEMBER.sub(r"\1", str(context.get("expected", ""))),
-        "value_error": str(context.get("error", item["msg"])),
-    }
-    message = item["msg"]
-    return fixed.get(item["type"], message[:1].lower() + message[1:])
+    return None

@@ -1,19 +1,24 @@
 """Building what a process needs from the settings: codec, detector, mask rules. Wiring alone, no work."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
+
+import numpy as np
 
 from blurd.adapters.image import ImageCodec, ImageLimits
 from blurd.adapters.inference import OpenVinoDetector
 from blurd.adapters.media import AnyCodec
-from blurd.adapters.models import ModelSet, load_models
+from blurd.adapters.models import LoadedModel, ModelSet, load_models
+from blurd.adapters.own_models import load_own
+from blurd.adapters.selection import ChosenDetector, Selection, start_threshold
 from blurd.adapters.video import VideoCodec, VideoLimits, VideoPolicy
-from blurd.config import LimitSettings, Policy, Settings
+from blurd.config import BUILT_IN, LimitSettings, Policy, Settings
 from blurd.core.timeline import CategoryRule, MaskRules
 from blurd.core.zones import ClearZone, Region, Zones
-from blurd.errors import EquipmentError, Reason
+from blurd.errors import EquipmentError, InputError, Reason
 from blurd.ports import MediaCodec, Thresholds
-from blurd.records import Category, MediaKind
+from blurd.records import Category, MediaKind, RgbPicture
 
 PROFILES = MappingProxyType({MediaKind.IMAGE: "thorough", MediaKind.VIDEO: "balanced"})
 """Which of a model's view rules each kind is shown by."""
@@ -34,28 +39,66 @@ def build_codec(limits: LimitSettings, policy: Policy) -> MediaCodec:
     return AnyCodec(ImageCodec(images), VideoCodec(videos, wanted))
 
 
-class Detectors(Mapping[MediaKind, OpenVinoDetector]):
-    """The detectors for images and videos, each built when it is first asked for. Asking raises as building does."""
+class ChosenDetectors(Mapping[MediaKind, ChosenDetector]):
+    """The detectors that a folder names, for images and videos. Asking for one builds it, and raises as that does."""
 
-    def __init__(self, settings: Settings, categories: Sequence[Category]) -> None:
-        self._settings, self._models = settings, load_models(settings.models.directory)
-        self.categories = frozenset(categories) & self._models.categories
-        self._wanted = frozenset(categories)
-        self._built: dict[MediaKind, OpenVinoDetector] = {}
+    def __init__(self, whole: "Detectors", policy: Policy) -> None:
+        self._whole = whole
+        named = Selection(policy.detectors, None)
+        self._models = named.ordered(whole.models)
+        found = frozenset(category for model in self._models for category in model.entry.categories)
+        self.categories = frozenset(policy.classes) & found
+        self._selection = Selection(policy.detectors, self.categories)
 
     def start_threshold(self, category: Category) -> float:
         """The score from which a single hit is masked, where the settings name no other."""
-        return self._models.start_threshold(category)
+        return start_threshold(category, self._models)
+
+    def __getitem__(self, kind: MediaKind) -> ChosenDetector:
+        return ChosenDetector(self._whole[kind], self._selection, self.categories)
+
+    def __iter__(self) -> Iterator[MediaKind]:
+        return iter(MediaKind)
+
+    def __len__(self) -> int:
+        return len(MediaKind)
+
+
+class Detectors(Mapping[MediaKind, OpenVinoDetector]):
+    """The detectors for images and videos with all models that some folder uses, each built when first asked for.
+
+    Asking raises as building does; making one raises where a model is missing or wrong, or a folder's class is found by
+    none of its detectors.
+    """
+
+    def __init__(self, settings: Settings, policies: Sequence[Policy]) -> None:
+        self._settings = settings
+        self.models = load_detectors(settings, tuple(dict.fromkeys(name for one in policies for name in one.detectors)))
+        self._wanted = frozenset(category for policy in policies for category in policy.classes)
+        self._built: dict[MediaKind, OpenVinoDetector] = {}
+        for policy in policies:
+            mask_rules(policy, self.of(policy))
+
+    def of(self, policy: Policy) -> ChosenDetectors:
+        """Those that a folder names."""
+        return ChosenDetectors(self, policy)
 
     @property
     def label(self) -> str:
         """The models in use by name, and the first digits of the hash that receipts name for photos."""
-        names = (model.entry.name for model in self._models.models if self._wanted & set(model.entry.categories))
+        names = (model.entry.name for model in self.models if self._wanted & set(model.entry.categories))
         return f"{', '.join(names)} ({self[MediaKind.IMAGE].model_hash[:8]})"
 
     def __getitem__(self, kind: MediaKind) -> OpenVinoDetector:
         if kind not in self._built:
-            self._built[kind] = _detector(self._settings, self._models, self._wanted, kind)
+            self._built[kind] = OpenVinoDetector(
+                ModelSet(self.models),
+                categories=self._wanted,
+                device=self._settings.detection.device,
+                cache_directory=self._settings.models.cache,
+                profile=PROFILES[kind],
+                threads=self._settings.detection.threads,
+            )
         return self._built[kind]
 
     def __iter__(self) -> Iterator[MediaKind]:
@@ -65,27 +108,67 @@ class Detectors(Mapping[MediaKind, OpenVinoDetector]):
         return len(MediaKind)
 
 
-def build_detector(
-    settings: Settings, categories: Sequence[Category], kind: MediaKind = MediaKind.IMAGE
-) -> OpenVinoDetector:
-    """The detector for these categories in images or in videos.
+def load_detectors(settings: Settings, names: Sequence[str]) -> tuple[LoadedModel, ...]:
+    """The models of these detectors, proven, the built-in ones first.
 
-    Raises `EquipmentError` where a model is missing, wrong or unusable.
+    Raises `EquipmentError` whose detail has every fault of every detector of the owner's own.
     """
-    return _detector(settings, load_models(settings.models.directory), frozenset(categories), kind)
+    found = load_models(settings.models.directory).models if BUILT_IN in names else ()
+    faults: list[EquipmentError] = []
+    for name in names:
+        if name != BUILT_IN:
+            try:
+                found += (load_own(settings.models.directory_own, name),)
+            except EquipmentError as fault:
+                faults.append(fault)
+    if faults:
+        raise EquipmentError(faults[0].reason, "load model", "\n".join(fault.detail for fault in faults))
+    return found
 
 
-def _detector(
-    settings: Settings, models: ModelSet, categories: frozenset[Category], kind: MediaKind
-) -> OpenVinoDetector:
+def check_detectors(settings: Settings) -> None:
+    """Refuse what a worker would refuse at its start: faulty detectors of the owner's own, classes that none finds.
+
+    Each of the owner's own is compiled, and looks at an empty picture. Raises `EquipmentError`.
+    """
+    for model in Detectors(settings, settings.folder).models:
+        if model.is_own:
+            detector_of(settings, model, MediaKind.IMAGE).detect(np.zeros((64, 64, 3), np.uint8))
+
+
+def detector_of(settings: Settings, model: LoadedModel, kind: MediaKind) -> OpenVinoDetector:
+    """One model alone, compiled anew: to try it."""
     return OpenVinoDetector(
-        models,
-        categories=categories,
+        ModelSet((model,)),
+        categories=frozenset(model.entry.categories),
         device=settings.detection.device,
-        cache_directory=settings.models.cache,
+        cache_directory=None,
         profile=PROFILES[kind],
         threads=settings.detection.threads,
     )
+
+
+def read_picture(settings: Settings, path: Path) -> RgbPicture:
+    """The first picture of a file, upright. Raises `EquipmentError` or `InputError` as opening it does."""
+    codec = build_codec(settings.limits, Policy())
+    try:
+        with path.open("rb") as file:
+            picture: RgbPicture = next(codec.open(file).frames()).rgb()
+            return picture
+    except OSError as error:
+        detail = f"{path} can't be read ({error.strerror})."
+        raise InputError(Reason.SOURCE_VANISHED, "open picture", detail) from None
+
+
+def build_detector(
+    settings: Settings, policy: Policy, categories: Sequence[Category], kind: MediaKind = MediaKind.IMAGE
+) -> ChosenDetector:
+    """The detector that a policy names, for these categories in images or in videos.
+
+    Raises `EquipmentError` where a model is missing, wrong or unusable.
+    """
+    wanted = policy.model_copy(update={"classes": tuple(categories)})
+    return Detectors(settings, (wanted,)).of(wanted)[kind]
 
 
 def mask_rules(policy: Policy, thresholds: Thresholds) -> MaskRules:
@@ -96,11 +179,11 @@ def mask_rules(policy: Policy, thresholds: Thresholds) -> MaskRules:
     rules: dict[Category, CategoryRule] = {}
     for category in policy.classes:
         if category not in thresholds.categories:
-            raise EquipmentError(Reason.MODEL_MISSING, "choose model", f"No model finds the class {category}.")
+            raise EquipmentError(Reason.MODEL_MISSING, "choose model", _unfound(category, policy))
         wanted = policy.thresholds.of(category)
         mask = policy.mask.of(category)
         threshold = thresholds.start_threshold(category) if wanted is None else wanted
-        rules[category] = CategoryRule(threshold, mask.shape, mask.growth)
+        rules[category] = CategoryRule(threshold, mask.mask_shape, mask.growth, mask.style)
     return MaskRules(policy.mask.style, rules)
 
 
@@ -125,6 +208,5 @@ def fixed_zones(policy: Policy) -> Zones:
     )
 
 
-def wanted_categories(settings: Settings) -> tuple[Category, ...]:
-    """Every category that some folder masks."""
-    return tuple(category for category in Category if any(category in folder.classes for folder in settings.folder))
+def _unfound(category: Category, policy: Policy) -> str:
+    return f"No detector finds the class {category}; looked for in: {', '.join(policy.detectors)}."

@@ -123,7 +123,7 @@ def evaluate(
 
     Raises `EquipmentError` with a detail that says what is wrong with the set.
     """
-    annotated = read_annotations(annotations)
+    annotated = read_annotations(annotations, (*policy.classes, *(wanted or ())))
     categories = wanted or sorted(annotated.categories)
     absent = [category for category in categories if category not in annotated.categories]
     if absent:
@@ -156,7 +156,7 @@ class _Measured:
     def __init__(self, settings: Settings, policy: Policy, category: Category) -> None:
         self._category = category
         self._growth = policy.mask.of(category).growth
-        self._detector = build_detector(settings, (category,))
+        self._detector = build_detector(settings, policy, (category,))
         rules = mask_rules(policy.model_copy(update={"classes": (category,)}), self._detector)
         self._threshold = rules.start_threshold(category)
         self._scenes: list[Scene] = []

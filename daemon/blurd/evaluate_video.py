@@ -77,13 +77,13 @@ def evaluate_video(
     `progress` is called with the frames done and their number. Raises `EquipmentError` with a detail that says what is
     wrong with the annotations or the video.
     """
-    annotated = read_video_annotations(annotations, video.name, wanted or ())
+    annotated = read_video_annotations(annotations, video.name, wanted or (), policy.classes)
     categories = tuple(wanted or sorted(annotated.categories))
     absent = [category for category in categories if category not in annotated.categories]
     if absent or not categories:
         raise _bad(f"{annotations} does not annotate {absent[0] if absent else 'anything'}.")
     policy = policy.model_copy(update={"classes": categories})
-    detector = build_detector(settings, categories, MediaKind.VIDEO)
+    detector = build_detector(settings, policy, categories, MediaKind.VIDEO)
     rules = mask_rules(policy, detector)
     try:
         with InboundFolder(video.parent) as inbound, inbound.open(video.name, allow_hard_links=True) as file:

@@ -14,6 +14,9 @@ from blurd.event import Fault as Fault
 from blurd.event import Hints as Hints
 from blurd.event import Level as Level
 from blurd.event import Part as Part
+from blurd.fault_events import FAULT_EVENTS
+from blurd.fault_events import InternalError as InternalError
+from blurd.fault_events import LibrarySpoke as LibrarySpoke
 from blurd.monitor_events import MONITOR_EVENTS
 from blurd.records import FolderName, MediaKind, ViewFault
 from blurd.upkeep_events import UPKEEP_EVENTS
@@ -340,27 +343,6 @@ class SandboxOutdated(Event):
     sign: ViewFault
 
 
-@dataclass(frozen=True, slots=True)
-class LibrarySpoke(Event):
-    """A library logged something; its text is withheld, because it may quote names or content."""
-
-    name = "library_spoke"
-    level = Level.WARNING
-    severity: int
-
-
-@dataclass(frozen=True, slots=True)
-class InternalError(Event):
-    """A fault in blurd itself: its class, the CRC-32 of the module's file name (`work.py`), and the line in it."""
-
-    name = "internal_error"
-    level = Level.ERROR
-    part: Part
-    module: int
-    line: int
-    fault: Fault = Fault.OTHER
-
-
 EVENTS: tuple[type[Event], ...] = (
     ProcessStarted,
     ProcessStopped,
@@ -394,8 +376,7 @@ EVENTS: tuple[type[Event], ...] = (
     NamesErased,
     ModelCacheDropped,
     SandboxOutdated,
-    LibrarySpoke,
-    InternalError,
+    *FAULT_EVENTS,
     *MONITOR_EVENTS,
     *UPKEEP_EVENTS,
 )

@@ -19,7 +19,8 @@ from blurd.adapters.store_view import JobRecord, QueueView
 from blurd.arguments import count, folder_name, moment, need_folder, settings_of_queue, states
 from blurd.config import Settings
 from blurd.core.naming import printable
-from blurd.errors import EXIT_OTHER, EquipmentError, Reason
+from blurd.errors import EquipmentError, Reason
+from blurd.exit_codes import EXIT_OTHER
 from blurd.job_page import lines_as_json, print_lines, print_record, record_as_json
 from blurd.records import JobState
 

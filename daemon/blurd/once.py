@@ -64,7 +64,7 @@ def blur(settings: Settings, policy: Policy, source: Path, target: Path, began: 
     """
     source_folder, target_folder, orders = _orders(source, target)
     codec = build_codec(settings.limits, policy)
-    detectors = Detectors(settings, policy.classes)
+    detectors = Detectors(settings, (policy,)).of(policy)
     rules = mask_rules(policy, detectors)
     tally = Tally()
     with InboundFolder(source_folder) as inbound, OutboundFolder(target_folder) as outbound:

@@ -15,7 +15,8 @@ from blurd.adapters.store_admin import QueueAdministration
 from blurd.arguments import folder_name, need_folder, reason, settings_of_queue
 from blurd.core.lifecycle import RETRIABLE
 from blurd.core.naming import printable
-from blurd.errors import EXIT_PARTLY, REASONS, EquipmentError, Reason
+from blurd.errors import REASONS, EquipmentError, Reason
+from blurd.exit_codes import EXIT_PARTLY
 from blurd.records import JobState
 
 

@@ -10,7 +10,7 @@ from blurd.adapters.ledger import Ledger
 from blurd.arguments import moment, settings_of_queue
 from blurd.audit import Audit, audit
 from blurd.core.receipts import line_of, time_of
-from blurd.errors import EXIT_PARTLY
+from blurd.exit_codes import EXIT_PARTLY
 
 
 def add_receipt_commands(commands: Any) -> None:

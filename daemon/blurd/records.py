@@ -14,6 +14,7 @@ from typing import NewType, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from blurd.categories import Category as Category
 from blurd.errors import Reason
 
 JobId = NewType("JobId", int)
@@ -38,13 +39,6 @@ class FolderName(str):
         if not _FOLDER_NAME.match(text):
             raise ValueError("a folder's name is a lower-case letter, then up to 31 of a-z, 0-9, - and _")
         return super().__new__(cls, text)
-
-
-class Category(StrEnum):
-    """What a detector looks for."""
-
-    FACE = "face"
-    PLATE = "plate"
 
 
 class MaskStyle(StrEnum):
@@ -97,11 +91,15 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One hit of a detector in one frame; `score` lies in 0..1."""
+    """One hit of a detector in one frame; `score` lies in 0..1.
+
+    `outline` says how the thing lies in its box (`core/outlines.py`); empty where only the box is known.
+    """
 
     category: Category
     box: Box
     score: float
+    outline: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.score <= 1.0:

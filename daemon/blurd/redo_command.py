@@ -20,7 +20,8 @@ from blurd.adapters.known_folders import KnownFolders
 from blurd.adapters.store_redo import Candidate, Order, RedoQueue
 from blurd.arguments import folder_name, moment, need_folder, settings_of_queue
 from blurd.config import Settings
-from blurd.errors import EXIT_PARTLY, REASONS, EquipmentError, Reason
+from blurd.errors import REASONS, EquipmentError, Reason
+from blurd.exit_codes import EXIT_PARTLY
 from blurd.records import FolderName, JobId, same_regions
 from blurd.stages.settle import walk
 

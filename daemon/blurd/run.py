@@ -21,8 +21,8 @@ from types import FrameType
 from blurd.adapters.log import EventLog
 from blurd.adapters.stop_event import StopEvent
 from blurd.config import Settings
-from blurd.errors import FATAL_EXIT_CODES
 from blurd.events import Part, ProcessStarted, ProcessStopped, WorkerEnded
+from blurd.exit_codes import FATAL_EXIT_CODES
 from blurd.reload import Reload
 
 FIRST_PAUSE_S = 0.5

@@ -20,7 +20,8 @@ from blurd.adapters.store import SqliteJobStore
 from blurd.adapters.store_view import QueueView
 from blurd.arguments import settings_of_queue
 from blurd.config import Settings
-from blurd.errors import EXIT_PARTLY, EquipmentError
+from blurd.errors import EquipmentError
+from blurd.exit_codes import EXIT_PARTLY
 from blurd.status import as_json
 from blurd.status_page import page
 

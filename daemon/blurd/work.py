@@ -40,7 +40,7 @@ from blurd.adapters.store import SqliteJobStore
 from blurd.config import FolderSettings, Settings
 from blurd.core.naming import copy_path, staged_name
 from blurd.core.retry import RetryRule, after_return, outcome, patience_s
-from blurd.equipment import Detectors, build_codec, fixed_zones, made_with, mask_rules, wanted_categories
+from blurd.equipment import Detectors, build_codec, fixed_zones, made_with, mask_rules
 from blurd.errors import BlurdError, Disposition, EquipmentError, InputError, Reason
 from blurd.events import (
     DetectorReady,
@@ -107,7 +107,7 @@ class Worker:
         self._me = this_process()
         folders, work = self.settings.folder, self.settings.work
         self._codecs = {folder.key: build_codec(self.settings.limits, folder) for folder in folders}
-        self._rules = {folder.key: mask_rules(folder, self.detectors) for folder in folders}
+        self._rules = {folder.key: mask_rules(folder, self.detectors.of(folder)) for folder in folders}
         self._degraded_noted = False
         self._folders = OpenFolders(self.settings.state.directory, folders, self.views)
         self._retry = RetryRule(work.max_attempts, work.retry_first_s, work.retry_longest_s)
@@ -250,7 +250,8 @@ class Worker:
             self._look_back(job, outbound, source_id, own.sha256)
             need_room(outbound, folder, job, source)
             with outbound.staged(name, folder.mode) as target:
-                treatment = treat(source, target, self._codecs[job.folder], self.detectors, rules, beats, zones)
+                chosen = self.detectors.of(folder)
+                treatment = treat(source, target, self._codecs[job.folder], chosen, rules, beats, zones)
         staged = StagedCopy(
             name=name,
             target=copy_path(job.path, treatment.facts.suffix),
@@ -377,8 +378,7 @@ def _load_models(settings: Settings, log: EventLog) -> Detectors:
     """Both detectors, built: a fault in a model must show at the start."""
     started_s = time.monotonic()
     try:
-        detectors = Detectors(settings, wanted_categories(settings))
-        detector, _ = detectors.values()
+        detector, _ = (detectors := Detectors(settings, settings.folder)).values()
     except MemoryError:
         detail = "It is not even enough for the models: raise work.memory_mebibytes."
         raise EquipmentError(Reason.OUT_OF_MEMORY, "load models", detail) from None

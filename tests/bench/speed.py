@@ -127,7 +127,7 @@ def child(source: Path, target: Path) -> None:
     from blurd.pipeline import treat
 
     settings, policy = Settings.model_construct(models=ModelSettings(directory=ROOT / "models")), Policy()
-    detectors = Detectors(settings, policy.classes)
+    detectors = Detectors(settings, (policy,)).of(policy)
     with source.open("rb") as read, target.open("w+b") as written:
         done = treat(
             read,

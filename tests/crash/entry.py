@@ -212,6 +212,9 @@ class OneFaceDetectors(Mapping[MediaKind, OneFace]):
     def __init__(self, *_: object) -> None:
         self._one = OneFace(self.operations)
 
+    def of(self, _: object) -> "OneFaceDetectors":
+        return self
+
     def start_threshold(self, category: Category) -> float:
         return self._one.start_threshold(category)
 

@@ -63,7 +63,7 @@ def test_both_classes_are_found_in_one_run() -> None:
     """The default looks for faces and plates; a plate's hit is no face."""
     settings, policy = Settings.model_construct(), Policy()
     assert set(policy.classes) == {Category.FACE, Category.PLATE}
-    detector = build_detector(settings, policy.classes)
+    detector = build_detector(settings, policy, policy.classes)
     rules = mask_rules(policy, detector)
     found = 0
     for photo, box in large_plates(8):

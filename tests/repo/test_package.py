@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from blurd.adapters.own_models import OwnDecoding, OwnInput, OwnModel, read_table
 from blurd.adapters.store import SqliteJobStore
 from blurd.adapters.store_schema import MIGRATIONS
 from blurd.cli import build_parser
 from blurd.config import check_settings
+from blurd.core.heads import FAMILIES
 from blurd.events import EVENTS
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +40,7 @@ def commands() -> list[str]:
 def test_the_pages_have_no_fault(pages: Path) -> None:
     if shutil.which("man") is None:
         pytest.skip("needs man: apt-get install man-db groff-base")
-    for name in ("blurd.1", "blurd.toml.5"):
+    for name in ("blurd.1", "blurd.toml.5", "blurd-models.5"):
         command = ["man", "--warnings", "--encoding=UTF-8", "--local-file", str(pages / name)]
         done = subprocess.run(
             command, capture_output=True, text=True, check=True, env={"MANWIDTH": "100", "PATH": "/usr/bin:/bin"}
@@ -67,6 +69,27 @@ def test_the_settings_page_tells_of_every_key(pages: Path) -> None:
         )
     assert "rescan_s\\fR = 60.0\nSeconds between" in page
     assert 'temporary_names\\fR = [ ".*"' in page
+
+
+def test_the_page_of_models_has_an_example_of_every_family_that_is_read(pages: Path, tmp_path: Path) -> None:
+    page = (pages / "blurd-models.5").read_text().replace("\\-", "-")
+    for family in FAMILIES:
+        example = ROOT / "models" / "examples" / f"{family}.toml"
+        (tmp_path / family).mkdir()
+        (tmp_path / family / "model.toml").write_text(example.read_text())
+        table = read_table(tmp_path, family)
+        assert table.family == family
+        assert f".SS {family}\n" in page
+        assert f'family = "{family}"' in page
+    for key in (*OwnModel.model_fields, *OwnInput.model_fields, *OwnDecoding.model_fields):
+        assert re.search(rf"^\.B .*\b{key}\b", page, re.MULTILINE), key
+
+
+def test_the_command_page_tells_of_commands_below_commands(pages: Path) -> None:
+    page = (pages / "blurd.1").read_text().replace("\\-", "-")
+    for name in ("list", "check", "add", "evaluate"):
+        assert f".SS models {name}\n" in page
+    assert "\\fB--picture\\fR" in page
 
 
 @pytest.mark.parametrize(

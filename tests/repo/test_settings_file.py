@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from blurd.config import FolderSettings, Policy, Settings, ThresholdSettings, check_settings
+from blurd.config import FolderSettings, Policy, Settings, check_settings
+from blurd.mask_settings import ThresholdSettings
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "etc" / "blurd.toml").read_text(encoding="utf-8")
@@ -41,6 +42,7 @@ def test_every_value_in_the_file_is_the_default() -> None:
     defaults: dict[str, Any] = {key: minimal[key] for key in shown}
     defaults["models"]["directory"] = "/usr/share/blurd/models"  # a checkout's own place, as the file says
     assert defaults["defaults"]["encode"].pop("quality") is None
+    assert [defaults["defaults"]["mask"][name].pop("style") for name in ("face", "plate")] == [None, None]
     assert {key: value for key, value in defaults["defaults"].pop("thresholds").items() if value} == {}
     assert shown["defaults"].pop("thresholds") == {}
     assert shown == defaults

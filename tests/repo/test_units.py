@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from blurd.config import DEFAULT_PATH
-from blurd.errors import EXIT_CODES, FATAL_EXIT_CODES, Reason
+from blurd.errors import Reason
 from blurd.events import EVENTS
+from blurd.exit_codes import EXIT_CODES, FATAL_EXIT_CODES
 from blurd.units import write_drop_ins
 from settings_for_units import odd_settings
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from blurd.config import check_settings, load_settings
-from blurd.errors import EXIT_CODES, EquipmentError, Reason
+from blurd.errors import EquipmentError, Reason
+from blurd.exit_codes import EXIT_CODES
 from blurd.records import Category, FolderName, MaskShape, MaskStyle
 
 FOLDER = {"name": "photos", "inbound": "/srv/in", "outbound": "/srv/out"}
@@ -205,4 +206,4 @@ def test_zones_shape_a_copy_and_requiring_regions_does_not() -> None:
 
 def test_a_face_is_not_masked_in_the_shape_of_a_polygon() -> None:
     (line,) = problems({"folder": [FOLDER | {"mask": {"face": {"shape": "polygon", "growth": 0.3}}}]})
-    assert line == "folder.0.mask.face.shape: write one of 'ellipse' or 'rectangle'"
+    assert line == "folder.0.mask.face.shape: write one of 'ellipse', 'rectangle' or 'outline'"

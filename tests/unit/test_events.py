@@ -10,7 +10,7 @@ import warnings
 
 import pytest
 
-from blurd import events, monitor_events, upkeep_events
+from blurd import events, fault_events, monitor_events, upkeep_events
 from blurd.adapters.log import LIBRARY_LIMIT, EventLog
 from blurd.errors import Reason
 from blurd.events import EVENTS, Event, JobPublished, JobRejected, Part
@@ -18,7 +18,7 @@ from blurd.records import FolderName
 
 
 def test_the_list_is_closed_and_whole() -> None:
-    there = (item for module in (events, monitor_events, upkeep_events) for item in vars(module).values())
+    there = (item for module in (events, fault_events, monitor_events, upkeep_events) for item in vars(module).values())
     declared = {item for item in there if isinstance(item, type) and issubclass(item, Event)} - {Event}
     assert declared == set(EVENTS)
 

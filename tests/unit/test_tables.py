@@ -29,7 +29,7 @@ triangles = st.builds(
     styles,
 )
 masks = st.one_of(st.builds(Mask, boxes, st.sampled_from((MaskShape.ELLIPSE, MaskShape.RECTANGLE)), styles), triangles)
-detections = st.builds(Detection, st.sampled_from(Category), boxes, st.floats(0, 1))
+detections = st.builds(Detection, st.sampled_from(tuple(Category)), boxes, st.floats(0, 1))
 observed = st.tuples(st.floats(0, 1e5), st.lists(detections, max_size=3).map(tuple), st.booleans(), st.booleans())
 observation_lists = st.lists(observed, max_size=6).map(
     lambda rows: [FrameObservation(index, *row) for index, row in enumerate(rows)]

@@ -48,7 +48,7 @@ boxes = st.builds(
     st.floats(3, 200),
     st.floats(3, 200),
 )
-detections = st.builds(Detection, st.sampled_from(Category), boxes, st.sampled_from((0.1, 0.29, START, 0.9)))
+detections = st.builds(Detection, st.sampled_from(tuple(Category)), boxes, st.sampled_from((0.1, 0.29, START, 0.9)))
 films = st.lists(
     st.tuples(st.sampled_from((0.0, 0.01, 0.04, 0.3, 1.2)), st.lists(detections, max_size=3), st.integers(0, 5)),
     max_size=14,

@@ -23,7 +23,7 @@ boxes = st.builds(
     st.integers(12, 90),
     st.integers(12, 90),
 )
-detections = st.builds(Detection, st.sampled_from(Category), boxes, st.sampled_from((0.1, 0.49, START, 0.9)))
+detections = st.builds(Detection, st.sampled_from(tuple(Category)), boxes, st.sampled_from((0.1, 0.49, START, 0.9)))
 frames = st.tuples(st.sampled_from((0.0, 0.01, 0.04, 0.3, 1.2)), st.lists(detections, max_size=3), st.booleans())
 films = st.lists(frames, max_size=14).map(
     lambda rows: [

@@ -7,7 +7,7 @@ DIAGNOSTICS: `EquipmentError(ANNOTATIONS_INVALID)` whose detail names what is wr
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,11 @@ SAME_CATEGORY: Mapping[str, Category] = {
     "vehicle registration plate": Category.PLATE,
 }
 """Names of COCO categories, in lower case, that mean one of ours."""
+
+
+def known_names(own: Iterable[Category]) -> Mapping[str, Category]:
+    """The same, with classes of the owner's own, each by its name."""
+    return {**{str(category): category for category in own}, **SAME_CATEGORY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +83,9 @@ class _Document(_Row):
     categories: tuple[_Category, ...]
 
 
-def read_annotations(path: Path) -> AnnotatedSet:
-    """Read an annotation file. Categories that are neither face nor plate are left out."""
+def read_annotations(path: Path, own: Iterable[Category] = ()) -> AnnotatedSet:
+    """Read an annotation file. Categories that are neither face nor plate nor one of `own` are left out."""
+    known = known_names(own)
     try:
         content = path.read_bytes()
         document = _Document.model_validate_json(content)
@@ -90,9 +96,7 @@ def read_annotations(path: Path) -> AnnotatedSet:
         place = ".".join(str(part) for part in first["loc"]) or "the file"
         raise _bad(f"{path}: {place}: {first['msg']} (and {error.error_count() - 1} more).") from None
     categories = {
-        item.id: SAME_CATEGORY[item.name.strip().lower()]
-        for item in document.categories
-        if item.name.strip().lower() in SAME_CATEGORY
+        item.id: known[item.name.strip().lower()] for item in document.categories if item.name.strip().lower() in known
     }
     if not categories:
         names = ", ".join(sorted(item.name for item in document.categories)) or "none"

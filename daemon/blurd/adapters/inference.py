@@ -31,8 +31,11 @@ from numpy.typing import NDArray
 
 from blurd.adapters.model_cache import ModelCache
 from blurd.adapters.models import InputLayout, LoadedModel, ModelSet, NetworkFiles, fingerprint
-from blurd.core.geometry import NO_HITS, HitArray, MergeRule, clip_hits, merge, whole_pixels
+from blurd.adapters.own_graphs import is_ours
+from blurd.adapters.selection import ALL, Selection
+from blurd.core.geometry import HitArray, MergeRule, clip_hits, merge, moved, whole_pixels
 from blurd.core.heads import HEADS, Head
+from blurd.core.joining import Scale, join, rescaled
 from blurd.core.views import View, ViewRule, views
 from blurd.errors import EquipmentError, Reason
 from blurd.records import Box, Category, Detection, RgbPicture
@@ -66,6 +69,11 @@ class _Network:
     def floor(self) -> float:
         """The lowest threshold of any of its categories."""
         return min(thresholds.floor for thresholds in self.model.entry.thresholds.values())
+
+    def scale(self, category: Category) -> Scale:
+        """What its scores mean."""
+        thresholds = self.model.entry.thresholds[category]
+        return Scale(thresholds.floor, thresholds.start)
 
 
 class OpenVinoDetector:
@@ -109,6 +117,11 @@ class OpenVinoDetector:
         return self._categories
 
     @property
+    def models(self) -> tuple[LoadedModel, ...]:
+        """The models that look."""
+        return self._models
+
+    @property
     def device(self) -> str:
         """What inference runs on now: CPU or GPU."""
         return self._device
@@ -118,9 +131,21 @@ class OpenVinoDetector:
         """True where a GPU was to be used and the CPU does the work instead."""
         return self._degraded
 
+    def output_shapes(self) -> tuple[tuple[str, str], ...]:
+        """Every output of the networks by its name, with its shape."""
+        return tuple(
+            (min(output.get_names(), key=is_ours, default=""), str(output.partial_shape))
+            for network in self._networks
+            for output in network.compiled.outputs
+        )
+
     @property
     def model_hash(self) -> str:
         """SHA-256 over the model files in use, their manifest entries and the view rules of the profile."""
+        return self.hash_of(ALL)
+
+    def hash_of(self, selection: Selection) -> str:
+        """The same over the models of a selection."""
         return fingerprint(
             [
                 {
@@ -129,8 +154,10 @@ class OpenVinoDetector:
                     ),
                     "files": network.files.entry.model_dump(mode="json", include={"graph_sha256", "weights_sha256"}),
                     "views": asdict(network.rule),
+                    **network.model.particulars,
                 }
                 for network in self._networks
+                if selection.takes(network.model)
             ]
         )
 
@@ -138,14 +165,14 @@ class OpenVinoDetector:
         """The score from which a single hit is masked, where the settings name no other."""
         return self._thresholds(category)
 
-    def detect(self, picture: RgbPicture, part: Box | None = None) -> tuple[Detection, ...]:
+    def detect(self, picture: RgbPicture, part: Box | None = None, selection: Selection = ALL) -> tuple[Detection, ...]:
         """All hits at or above the floors, one for each thing, best first within a category; in `part` alone if given.
 
-        Raises `EquipmentError(DETECTOR_FAILED)`.
+        Of the selected models alone. Raises `EquipmentError(DETECTOR_FAILED)`.
         """
         networks = self._networks
         try:
-            return self._detect(networks, picture, part)
+            return self._detect(networks, picture, part, selection)
         except _LIBRARY_ERRORS as error:
             failure = _failed(error)
         with self._falling_back:
@@ -154,7 +181,7 @@ class OpenVinoDetector:
                     raise failure from None
                 self._fall_back()
         try:
-            return self._detect(self._networks, picture, part)
+            return self._detect(self._networks, picture, part, selection)
         except _LIBRARY_ERRORS as error:
             raise _failed(error) from None
 
@@ -163,21 +190,28 @@ class OpenVinoDetector:
         for network in self._networks:
             network.compiled.release_memory()
 
-    def _detect(self, networks: Sequence[_Network], picture: RgbPicture, part: Box | None) -> tuple[Detection, ...]:
+    def _detect(
+        self, networks: Sequence[_Network], picture: RgbPicture, part: Box | None, selection: Selection
+    ) -> tuple[Detection, ...]:
+        networks = [network for network in networks if selection.takes(network.model)]
         looks = [_Look(network, picture, part) for network in networks]
         try:
             for look in looks:
                 look.start()
-            return tuple(
-                _detection(category, hit)
-                for network, look in zip(networks, looks, strict=True)
-                for category, hits in zip(network.model.entry.categories, look.hits(), strict=True)
-                if category in self._categories
-                for hit in hits[hits[:, 4] >= network.model.entry.thresholds[category].floor]
-            )
+            found: dict[Category, list[tuple[_Network, HitArray]]] = {}
+            for network, look in zip(networks, looks, strict=True):
+                for category, hits in zip(network.model.entry.categories, look.hits(), strict=True):
+                    if category in self._categories and selection.wants(category):
+                        kept = hits[hits[:, 4] >= network.model.entry.thresholds[category].floor]
+                        found.setdefault(category, []).append((network, kept))
         finally:
             for look in looks:
                 look.abandon()
+        return tuple(
+            _detection(category, hit)
+            for category, groups in found.items()
+            for hit in _joined(category, sorted(groups, key=lambda group: selection.rank(group[0].model)))
+        )
 
     def _choose(self, wanted: str) -> str:
         if wanted == "CPU":
@@ -210,9 +244,9 @@ class OpenVinoDetector:
         if table is None or files is None:
             detail = f"{entry.name} has no views for the profile {self._profile}, or no files for {self._device}."
             raise EquipmentError(Reason.MODEL_INVALID, "compile model", detail)
-        head = HEADS[entry.head]
+        head = model.head or HEADS[entry.head]
         try:
-            compiled = self._compile(entry.name, files)
+            compiled = self._compile(model, files)
             names = {name for output in compiled.outputs for name in output.get_names()}
             free: SimpleQueue[Any] = SimpleQueue()
             for _ in range(_requests(compiled)):
@@ -226,7 +260,7 @@ class OpenVinoDetector:
         patience_ms = None if self._device == "CPU" else _LONGEST_ANSWER_MS
         return _Network(model, files, head, table.rule(), entry.merge.rule(), compiled, free, patience_ms)
 
-    def _compile(self, name: str, files: NetworkFiles) -> Any:
+    def _compile(self, model: LoadedModel, files: NetworkFiles) -> Any:
         options: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT", "PERFORMANCE_HINT_NUM_REQUESTS": _MAX_REQUESTS}
         if self._device == "CPU":
             options["CPU_RUNTIME_CACHE_CAPACITY"] = _KERNELS_KEPT
@@ -235,14 +269,16 @@ class OpenVinoDetector:
         machine = str(self._core.get_property(self._device, "FULL_DEVICE_NAME"))
         entry = files.entry
         parts = [entry.graph_sha256, entry.weights_sha256, openvino.get_version(), machine, sorted(options.items())]
-        name, key = f"{name}-{self._device.lower()}", fingerprint(parts)
+        parts += [model.particulars] if model.particulars else []
+        name, key = f"{model.entry.name}-{self._device.lower()}", fingerprint(parts)
         stored = self._cache.load(name, key)
         if stored is not None:
             try:
                 return self._core.import_model(stored, self._device, options)
             except _LIBRARY_ERRORS:
                 self._cache.discard(name, key)
-        compiled = self._core.compile_model(self._core.read_model(files.graph, files.weights), self._device, options)
+        graph = model.read(self._core, files) if model.read else self._core.read_model(files.graph, files.weights)
+        compiled = self._core.compile_model(graph, self._device, options)
         self._cache.save(name, key, compiled.export_model().getvalue())
         return compiled
 
@@ -255,9 +291,16 @@ def _failed(error: Exception) -> EquipmentError:
     return EquipmentError(Reason.DETECTOR_FAILED, "detect", f"{type(error).__name__}.")
 
 
+def _joined(category: Category, groups: Sequence[tuple[_Network, HitArray]]) -> HitArray:
+    """What the networks found of a category, on the scale of the first."""
+    first = groups[0][0]
+    scale = first.scale(category)
+    return join([rescaled(hits, network.scale(category), scale) for network, hits in groups], first.merging)
+
+
 def _detection(category: Category, hit: NDArray[np.float64]) -> Detection:
-    left, top, right, bottom, score = (float(value) for value in hit)
-    return Detection(category, Box(left, top, right, bottom), score)
+    left, top, right, bottom, score, *outline = hit.tolist()
+    return Detection(category, Box(left, top, right, bottom), score, tuple(outline))
 
 
 class _Look:
@@ -302,17 +345,15 @@ class _Look:
             view, request = self._running[0]
             self._wait(request)
             maps = {name: request.get_tensor(name).data for name in network.head.outputs}
+            layout = network.model.entry.input
             for hits, collected in zip(network.head.decode(maps, network.floor), found, strict=True):
-                collected.append(view.to_picture(hits))
+                collected.append(view.to_picture(layout.to_view(hits, view.width_px, view.height_px)))
             self._running.popleft()
             network.free.put(request)
             self.start()
         height_px, width_px = self._picture.shape[:2]
-        place = np.array([self._left, self._top, self._left, self._top, 0.0])
-        merged = (
-            merge(clip_hits(np.concatenate([NO_HITS, *hits]), width_px, height_px), network.merging) for hits in found
-        )
-        return tuple(place + whole_pixels(hits) for hits in merged)
+        merged = (merge(clip_hits(np.concatenate(hits), width_px, height_px), network.merging) for hits in found)
+        return tuple(moved(whole_pixels(hits), self._left, self._top) for hits in merged)
 
     def abandon(self) -> None:
         """Give the requests back, whatever became of them."""
@@ -344,7 +385,4 @@ def _pixels(picture: RgbPicture, view: View, layout: InputLayout) -> NDArray[np.
         part = part[:, ::-1]
     if layout.colour == "BGR":
         part = part[:, :, ::-1]
-    rows, columns = (-(-side // layout.multiple) * layout.multiple for side in (view.height_px, view.width_px))
-    pixels = np.zeros((1, rows, columns, 3), np.uint8)
-    pixels[0, : view.height_px, : view.width_px] = part
-    return pixels
+    return layout.filled(part)

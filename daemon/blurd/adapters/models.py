@@ -15,22 +15,33 @@ import hashlib
 import json
 import os
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from blurd.core.geometry import MergeRule
-from blurd.core.heads import HEADS
+from blurd.core.geometry import HitArray, MergeRule
+from blurd.core.heads import HEADS, Head
 from blurd.core.views import Variant, ViewRule
 from blurd.errors import EquipmentError, Reason
+from blurd.mask_settings import CategoryName
 from blurd.records import Category
 
 MANIFEST_NAME = "manifest.toml"
-MAX_FILE_BYTES = 256 << 20
+MAX_FILE_BYTES = 1 << 30
 
+
+def _built_in(category: Category) -> Category:
+    if category not in tuple(Category):
+        raise ValueError(f"write one of {', '.join(Category)}")
+    return category
+
+
+BuiltInCategory = Annotated[CategoryName, AfterValidator(_built_in)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -59,6 +70,18 @@ class InputLayout(_Table):
     layout: Literal["NHWC"]
     colour: Literal["RGB", "BGR"]
     multiple: Annotated[int, Field(ge=1, le=256)]
+
+    def filled(self, part: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A view (height, width, 3), black to the right and below up to the multiple, as (1, rows, columns, 3)."""
+        rows, columns = (-(-side // self.multiple) * self.multiple for side in part.shape[:2])
+        pixels = np.zeros((1, rows, columns, 3), np.uint8)
+        pixels[0, : part.shape[0], : part.shape[1]] = part
+        return pixels
+
+    def to_view(self, hits: HitArray, width_px: int, height_px: int) -> HitArray:
+        """Hits in pixels of what `filled` gave, in pixels of the view of this size."""
+        del width_px, height_px
+        return hits
 
 
 class ModelFiles(_Table):
@@ -139,12 +162,12 @@ class ModelEntry(_Table):
     """One `[[model]]` of the manifest. `measured` is for people; everything else shapes the result."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
-    categories: Annotated[tuple[Category, ...], Field(min_length=1)]
+    categories: Annotated[tuple[BuiltInCategory, ...], Field(min_length=1)]
     head: str
     source: ModelSource
     files: Annotated[tuple[ModelFiles, ...], Field(min_length=1)]
     input: InputLayout
-    thresholds: Mapping[Category, Thresholds]
+    thresholds: Mapping[BuiltInCategory, Thresholds]
     merge: MergeTable
     views: Annotated[Mapping[str, ViewTable], Field(min_length=1)]
     measured: Mapping[str, Any] = {}
@@ -189,10 +212,22 @@ class NetworkFiles:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """One model: its manifest entry and every form of it."""
+    """One model: its manifest entry and every form of it.
+
+    One of the owner's own has a head that is bound to its graph, a way of its own to be read, and particulars that
+    shape what it finds beside its entry.
+    """
 
     entry: ModelEntry
     files: tuple[NetworkFiles, ...]
+    head: Head | None = None
+    read: Callable[[Any, NetworkFiles], Any] | None = None
+    particulars: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_own(self) -> bool:
+        """True for a model that blurd did not bring."""
+        return self.head is not None
 
     def files_for(self, device: str) -> NetworkFiles | None:
         """The first form that is for this device."""
@@ -231,7 +266,7 @@ def load_models(directory: Path) -> ModelSet:
 def read_manifest(directory: Path) -> Manifest:
     """The manifest alone, checked. Raises MODEL_MISSING or MODEL_INVALID."""
     try:
-        document = tomllib.loads(_read(directory, MANIFEST_NAME).decode())
+        document = tomllib.loads(read_bounded(directory, MANIFEST_NAME).decode())
         return Manifest.model_validate(document)
     except ValidationError as error:
         faults = "; ".join(
@@ -251,20 +286,23 @@ def fingerprint(parts: Any) -> str:
 def _network_files(directory: Path, entry: ModelFiles) -> NetworkFiles:
     return NetworkFiles(
         entry,
-        _proven(directory, entry.graph, entry.graph_sha256),
-        _proven(directory, entry.weights, entry.weights_sha256),
+        proven(directory, entry.graph, entry.graph_sha256, MANIFEST_NAME),
+        proven(directory, entry.weights, entry.weights_sha256, MANIFEST_NAME),
     )
 
 
-def _proven(directory: Path, name: str, sha256: str) -> bytes:
-    content = _read(directory, name)
-    if hashlib.sha256(content).hexdigest() != sha256:
-        detail = f"{name} is not the file that {MANIFEST_NAME} names."
+def proven(directory: Path, name: str, sha256: str, said_by: str) -> bytes:
+    """The content of a file below `directory`, which has this hash; `said_by` is the file that says so."""
+    content = read_bounded(directory, name)
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        detail = f"{name} is not the file that {said_by} names: its SHA-256 is {found}."
         raise EquipmentError(Reason.MODEL_HASH, "load model", detail)
     return content
 
 
-def _read(directory: Path, name: str) -> bytes:
+def read_bounded(directory: Path, name: str) -> bytes:
+    """The content of a file below `directory`. Raises MODEL_MISSING, or MODEL_HASH where it is too large."""
     path = directory / name
     try:
         with path.open("rb") as file:

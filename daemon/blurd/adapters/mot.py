@@ -24,7 +24,7 @@ from pathlib import Path
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from blurd.adapters.coco import SAME_CATEGORY
+from blurd.adapters.coco import known_names
 from blurd.core.exposure import Sighting
 from blurd.errors import EquipmentError, Reason
 from blurd.records import Box, Category
@@ -68,8 +68,14 @@ class AnnotatedVideo:
         )
 
 
-def read_video_annotations(path: Path, video: str, wanted: Sequence[Category] = ()) -> AnnotatedVideo:
-    """Read either form; `video` is the video's file name, `wanted` what the file annotates where it says nothing."""
+def read_video_annotations(
+    path: Path, video: str, wanted: Sequence[Category] = (), own: Sequence[Category] = ()
+) -> AnnotatedVideo:
+    """Read either form; `video` is the video's file name, `wanted` what the file annotates where it says nothing.
+
+    `own` are classes beyond face and plate that are known by their names.
+    """
+    known = known_names((*wanted, *own))
     try:
         content = path.read_bytes()
         text = content.decode("utf-8-sig")
@@ -77,7 +83,8 @@ def read_video_annotations(path: Path, video: str, wanted: Sequence[Category] = 
         raise _bad(f"{path}: can't be read ({error.strerror}).") from None
     except UnicodeDecodeError:
         raise _bad(f"{path}: is no text.") from None
-    found = _from_coco(path, text, video) if text.lstrip().startswith("{") else _from_mot(path, text, wanted)
+    is_json = text.lstrip().startswith("{")
+    found = _from_coco(path, text, video, known) if is_json else _from_mot(path, text, wanted, known)
     frames: dict[int, list[Sighting]] = {}
     seen: set[tuple[int, Category, str]] = set()
     for place, frame, sighting in found.rows:
@@ -102,13 +109,23 @@ class _Found:
 # MOT text
 
 
-def _from_mot(path: Path, text: str, wanted: Sequence[Category]) -> _Found:
-    labels = _labels(path.with_name(LABELS))
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What names mean: numbers by the file of labels, `known` ones, and the one class that is `wanted`."""
+
+    labels: Mapping[str, Category | None]
+    known: Mapping[str, Category]
+    wanted: Sequence[Category]
+
+
+def _from_mot(path: Path, text: str, wanted: Sequence[Category], known: Mapping[str, Category]) -> _Found:
+    labels = _labels(path.with_name(LABELS), known)
+    names = _Names(labels, known, wanted)
     rows: list[tuple[str, int, Sighting]] = []
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
             place = f"{path}: line {number}"
-            row = _mot_row(place, [part.strip() for part in line.split(",")], labels, wanted)
+            row = _mot_row(place, [part.strip() for part in line.split(",")], names)
             if row is not None:
                 rows.append((place, *row))
     named = frozenset(sighting.category for _, _, sighting in rows)
@@ -116,20 +133,18 @@ def _from_mot(path: Path, text: str, wanted: Sequence[Category]) -> _Found:
     return _Found(named | listed or frozenset(wanted), None, rows)
 
 
-def _labels(path: Path) -> Mapping[str, Category | None]:
+def _labels(path: Path, known: Mapping[str, Category]) -> Mapping[str, Category | None]:
     """The categories by their number, from 1; None for what is neither face nor plate."""
     try:
-        names = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError):
         raise _bad(f"{path}: can't be read; it lists one class name a line.") from None
-    return {str(number): SAME_CATEGORY.get(name.strip().lower()) for number, name in enumerate(names, start=1)}
+    return {str(number): known.get(name.strip().lower()) for number, name in enumerate(lines, start=1)}
 
 
-def _mot_row(
-    place: str, values: Sequence[str], labels: Mapping[str, Category | None], wanted: Sequence[Category]
-) -> tuple[int, Sighting] | None:
+def _mot_row(place: str, values: Sequence[str], names: _Names) -> tuple[int, Sighting] | None:
     """The frame from 0 and the object; None for a class that is neither face nor plate."""
     if len(values) < _NEEDED:
         raise _bad(f"{place}: has {len(values)} values; write {', '.join(_COLUMNS)}, separated by commas.")
@@ -140,7 +155,7 @@ def _mot_row(
     if frame < 1:
         raise _bad(f"{place}: frame is {frame}; the first frame is 1.")
     name = values[_COLUMNS.index("class")] if len(values) > _COLUMNS.index("class") else "-1"
-    category = _mot_category(place, name, labels, wanted)
+    category = _mot_category(place, name, names)
     box = _box(place, numbers["left"], numbers["top"], numbers["width"], numbers["height"])
     if category is None:
         return None
@@ -149,10 +164,9 @@ def _mot_row(
     return frame - 1, Sighting(str(track), category, box, ignored)
 
 
-def _mot_category(
-    place: str, name: str, labels: Mapping[str, Category | None], wanted: Sequence[Category]
-) -> Category | None:
-    known = SAME_CATEGORY.get(name.lower())
+def _mot_category(place: str, name: str, names: _Names) -> Category | None:
+    labels, wanted = names.labels, names.wanted
+    known = names.known.get(name.lower())
     if known is not None:
         return known
     if labels:
@@ -237,14 +251,14 @@ class _Document(_Row):
     categories: tuple[_Category, ...]
 
 
-def _from_coco(path: Path, text: str, video: str) -> _Found:
+def _from_coco(path: Path, text: str, video: str, known_as: Mapping[str, Category]) -> _Found:
     try:
         document = _Document.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
         raise _bad(f"{path}: {place}: {first['msg']} (and {error.error_count() - 1} more).") from None
-    categories = {item.id: SAME_CATEGORY.get(item.name.strip().lower()) for item in document.categories}
+    categories = {item.id: known_as.get(item.name.strip().lower()) for item in document.categories}
     ours = frozenset(category for category in categories.values() if category is not None)
     if not ours:
         names = ", ".join(sorted(item.name for item in document.categories)) or "none"

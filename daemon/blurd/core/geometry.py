@@ -1,7 +1,8 @@
 """Boxes: area, overlap, growth, coverage, and the merging of hits on the same thing. Pure.
 
 Two forms. Single boxes are `Box` values. Many at once are arrays of shape (N, 4): left, top, right, bottom in pixels of
-the upright picture, float64; hits are (N, 5), a box and its score. A row covers [left, right) x [top, bottom).
+the upright picture, float64; hits are (N, 5), a box and its score, or (N, 21), its outline too. A row covers
+[left, right) x [top, bottom).
 
 Invariants
 * Nothing here depends on the order of its input but through ties, and ties go to the earlier row: the same picture
@@ -18,16 +19,18 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from blurd.core.outlines import WHOLE, in_box
 from blurd.records import Box
 
 BoxArray = NDArray[np.float64]
 """(N, 4): left, top, right, bottom."""
 HitArray = NDArray[np.float64]
-"""(N, 5): left, top, right, bottom, score."""
+"""(N, 5): left, top, right, bottom, score; or (N, 21), with the 16 numbers of an outline (`core/outlines.py`)."""
 
 NO_HITS: Final[HitArray] = np.zeros((0, 5), np.float64)
 NO_HITS.setflags(write=False)
 
+_SCORED: Final = 5
 _EDGE_SLACK_PX: Final = 1e-6
 """What the arithmetic of scaling there and back may add to an edge that lies on a pixel's border."""
 
@@ -95,7 +98,18 @@ def clip_hits(hits: HitArray, width_px: float, height_px: float) -> HitArray:
     cut = hits.copy()
     cut[:, [0, 2]] = cut[:, [0, 2]].clip(0.0, width_px)
     cut[:, [1, 3]] = cut[:, [1, 3]].clip(0.0, height_px)
-    return cut[(cut[:, 0] < cut[:, 2]) & (cut[:, 1] < cut[:, 3])]
+    kept = (cut[:, 0] < cut[:, 2]) & (cut[:, 1] < cut[:, 3])
+    if cut.shape[1] > _SCORED:
+        for row in np.flatnonzero(kept & (cut[:, :4] != hits[:, :4]).any(axis=1)):
+            cut[row, _SCORED:] = in_box(hits[row, :4].tolist(), hits[row, _SCORED:].tolist(), cut[row, :4].tolist())
+    return cut[kept]
+
+
+def with_outlines(hits: HitArray) -> HitArray:
+    """(N, 21): hits that have no outlines get whole ones."""
+    if hits.shape[1] > _SCORED:
+        return hits
+    return np.concatenate([hits, np.tile(WHOLE, (len(hits), 1))], axis=1)
 
 
 def whole_pixels(hits: HitArray) -> HitArray:
@@ -104,6 +118,13 @@ def whole_pixels(hits: HitArray) -> HitArray:
     moved[:, :2] = np.floor(hits[:, :2] + _EDGE_SLACK_PX)
     moved[:, 2:4] = np.ceil(hits[:, 2:4] - _EDGE_SLACK_PX)
     return moved
+
+
+def moved(hits: HitArray, across: float, down: float) -> HitArray:
+    """`hits` elsewhere."""
+    there = hits.copy()
+    there[:, :4] += (across, down, across, down)
+    return there
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +150,7 @@ class MergeRule:
 def merge(hits: HitArray, rule: MergeRule) -> HitArray:
     """One hit for each thing, best score first; greedy from the best hit, which gives its score.
 
+    Of outlines the widest in each direction are taken, so the merged one holds them all, stretched to the merged box.
     With `reach` 0, `strong_share` 1 and no equal scores this is the usual non-maximum suppression. Time grows with
     the number of hits times the number of things, memory with the number of hits.
     """
@@ -140,9 +162,10 @@ def merge(hits: HitArray, rule: MergeRule) -> HitArray:
         same = overlap >= rule.link_iou
         shaping = same & (overlap >= rule.shape_iou) & (left[:, 4] >= rule.strong_share * best[4])
         same[0] = shaping[0] = True
-        merged.append(np.append(_shaped(left[shaping], rule.reach), best[4]))
+        widest = left[shaping, _SCORED:].max(axis=0)
+        merged.append(np.concatenate([_shaped(left[shaping], rule.reach), [best[4]], widest]))
         left = left[~same]
-    return np.array(merged, np.float64).reshape(-1, 5)
+    return np.array(merged, np.float64).reshape(-1, hits.shape[1])
 
 
 def _shaped(hits: HitArray, reach: float) -> NDArray[np.float64]:

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blurd.core.outlines import polygon
 from blurd.core.polygons import touched
 from blurd.records import Box, Mask, MaskShape, MaskStyle
 
@@ -109,14 +110,20 @@ def covers(mask: Mask, width: int, height: int, step: Step = Step()) -> NDArray[
     return inside
 
 
-def covered_share(box: Box, masks: Sequence[Mask]) -> float:
-    """The share of a box's pixels, 0..1, that the masks replace; counted as they are drawn."""
+def covered_share(box: Box, masks: Sequence[Mask], outline: Sequence[float] = ()) -> float:
+    """The share of a box's pixels, 0..1, that the masks replace, of those in its outline if it has one.
+
+    Counted as they are drawn.
+    """
     left, top = math.floor(box.left), math.floor(box.top)
     width, height = math.ceil(box.right) - left, math.ceil(box.bottom) - top
     inside = np.zeros((height, width), np.bool_)
     for mask in masks:
         inside |= covers(_moved(mask, -left, -top), width, height)
-    return float(inside.mean())
+    if not outline:
+        return float(inside.mean())
+    thing = covers(_moved(Mask.polygon(polygon(box, outline), MaskStyle.SOLID), -left, -top), width, height)
+    return float(inside[thing].mean())
 
 
 def _moved(mask: Mask, x: float, y: float) -> Mask:

@@ -6,19 +6,24 @@ Invariants
 * Frames are packed in blocks; a few blocks that were read last are kept unpacked, for who goes forwards or backwards.
 """
 
+import math
 import zlib
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final, overload
 
 from blurd.records import Box, Category, Detection, FrameObservation, Mask, MaskShape, MaskStyle
 
 _FRAMES_A_BLOCK: Final = 128
 _BLOCKS_UNPACKED: Final = 4
-_CATEGORIES = tuple(Category)
+_POLYGONS_UNPACKED: Final = 64
 _KINDS = tuple((shape, style) for shape in MaskShape for style in MaskStyle)
 _CUT, _ANALYSED = 1, 2
+_OUTLINE: Final = 255
+"""In the place of a category's number: what belongs to the outline of the hit before."""
+_WIDTH: Final = 5
 
 
 class _Rows:
@@ -78,6 +83,7 @@ class ObservationTable(Sequence[FrameObservation]):
         self._times = array("d")
         self._flags = array("B")
         self._rows = _Rows()
+        self._categories: list[Category] = []
         for observation in observations:
             self.append(observation)
 
@@ -90,8 +96,12 @@ class ObservationTable(Sequence[FrameObservation]):
         numbers, categories = array("d"), bytearray()
         for detection in observation.detections:
             box = detection.box
-            categories.append(_CATEGORIES.index(detection.category))
+            categories.append(self._number(detection.category))
             numbers.extend((box.left, box.top, box.right, box.bottom, detection.score))
+            for start in range(0, len(detection.outline), _WIDTH):
+                categories.append(_OUTLINE)
+                part = detection.outline[start : start + _WIDTH]
+                numbers.extend((*part, *(math.nan for _ in range(_WIDTH - len(part)))))
         self._rows.append(numbers.tobytes() + categories)
 
     def time_s(self, index: int) -> float:
@@ -110,22 +120,35 @@ class ObservationTable(Sequence[FrameObservation]):
             return tuple(self[place] for place in range(*index.indices(len(self))))
         place = _place(index, len(self))
         flags = self._flags[place]
-        detections = tuple(
-            Detection(_CATEGORIES[category], Box(left, top, right, bottom), score)
-            for category, (left, top, right, bottom, score) in _coded(self._rows[place], 5)
-        )
-        return FrameObservation(place, self._times[place], detections, bool(flags & _CUT), bool(flags & _ANALYSED))
+        detections: list[Detection] = []
+        for code, numbers in _coded(self._rows[place], _WIDTH):
+            if code == _OUTLINE:
+                part = tuple(number for number in numbers if not math.isnan(number))
+                detections[-1] = replace(detections[-1], outline=detections[-1].outline + part)
+            else:
+                left, top, right, bottom, score = numbers
+                detections.append(Detection(self._categories[code], Box(left, top, right, bottom), score))
+        is_cut, analysed = bool(flags & _CUT), bool(flags & _ANALYSED)
+        return FrameObservation(place, self._times[place], tuple(detections), is_cut, analysed)
 
     def __iter__(self) -> Iterator[FrameObservation]:
         return (self[index] for index in range(len(self)))
 
+    def _number(self, category: Category) -> int:
+        if category not in self._categories:
+            if len(self._categories) == _OUTLINE:
+                raise ValueError("a video has fewer classes than that")
+            self._categories.append(category)
+        return self._categories.index(category)
+
 
 class MaskTable(Sequence[tuple[Mask, ...]]):
-    """The masks of each frame. A polygon is kept once, however often it comes back."""
+    """The masks of each frame. A polygon's corners are kept once, however often it comes back."""
 
     def __init__(self, frames: Iterable[Sequence[Mask]] = ()) -> None:
-        self._polygons: dict[Mask, int] = {}
-        self._polygon_masks: list[Mask] = []
+        self._polygons: dict[bytes, int] = {}
+        self._corners: list[bytes] = []
+        self._unpacked: OrderedDict[tuple[int, MaskStyle], Mask] = OrderedDict()
         self._rows = _Rows()
         for masks in frames:
             self.append(masks)
@@ -158,16 +181,28 @@ class MaskTable(Sequence[tuple[Mask, ...]]):
         return (self[index] for index in range(len(self)))
 
     def _polygon_number(self, mask: Mask) -> int:
-        number = self._polygons.setdefault(mask, len(self._polygon_masks))
-        if number == len(self._polygon_masks):
-            self._polygon_masks.append(mask)
+        corners = array("d", (number for point in mask.points for number in point)).tobytes()
+        number = self._polygons.setdefault(corners, len(self._corners))
+        if number == len(self._corners):
+            self._corners.append(corners)
         return number
+
+    def _polygon(self, number: int, style: MaskStyle) -> Mask:
+        known = self._unpacked.pop((number, style), None)
+        if known is None:
+            corners = array("d")
+            corners.frombytes(self._corners[number])
+            known = Mask.polygon(tuple(zip(corners[::2], corners[1::2], strict=True)), style)
+        self._unpacked[number, style] = known
+        if len(self._unpacked) > _POLYGONS_UNPACKED:
+            self._unpacked.popitem(last=False)
+        return known
 
     def _masks(self, row: bytes) -> Iterator[Mask]:
         for kind, (left, top, right, bottom) in _coded(row, 4):
             shape, style = _KINDS[kind]
             if shape is MaskShape.POLYGON:
-                yield self._polygon_masks[int(left)]
+                yield self._polygon(int(left), style)
             else:
                 yield Mask(Box(left, top, right, bottom), shape, style)
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurd.core.geometry import BoxArray, grow
+from blurd.core.outlines import DIRECTIONS, WHOLE, polygon
 from blurd.core.tables import MaskTable
 from blurd.core.tracking import Track, TrackRule, slope, track
 from blurd.records import Box, Category, Detection, FrameObservation, Mask, MaskShape, MaskStyle, Timeline
@@ -35,11 +36,15 @@ _NEAR = 0.75
 
 @dataclass(frozen=True, slots=True)
 class CategoryRule:
-    """How one category is masked: from which score, in what outline, grown by what share on each side."""
+    """How one category is masked: from which score, in what outline, grown by what share on each side, in what style.
+
+    Without a style the folder's holds.
+    """
 
     start_threshold: float
     shape: MaskShape
     growth: float
+    style: MaskStyle | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +87,10 @@ class MotionRule:
 def masks_of(detections: Sequence[Detection], rules: MaskRules) -> tuple[Mask, ...]:
     """The masks for one frame's detections."""
     return tuple(
-        Mask(grow(detection.box, rules.categories[detection.category].growth), shape, rules.style)
+        _shaped(detection.category, grow(detection.box, rules.categories[detection.category].growth), outline, rules)
         for detection in detections
         if detection.score >= rules.start_threshold(detection.category)
-        for shape in (rules.categories[detection.category].shape,)
+        for outline in (detection.outline or WHOLE,)
     )
 
 
@@ -102,7 +107,7 @@ def plan_video(
     spans = [(one.category, *span) for one in tracks for span in _spans(one, scenes, size_px, motion)]
     frames = np.concatenate([np.zeros(0, np.intp), *(first + np.arange(len(boxes)) for _, first, boxes in spans)])
     numbers = np.repeat(np.arange(len(spans)), [len(boxes) for _, _, boxes in spans])
-    rows = np.concatenate([np.zeros((0, 4)), *(boxes for _, _, boxes in spans)])
+    rows = np.concatenate([np.zeros((0, 4 + len(WHOLE))), *(boxes for _, _, boxes in spans)])
     order = np.argsort(frames, kind="stable")
     ends = np.searchsorted(frames[order], np.arange(len(scenes.times_s)), side="right")
     table, start = MaskTable(), 0
@@ -150,11 +155,22 @@ class Scenes:
 
 def _mask(category: Category, row: NDArray[np.float64], rules: MaskRules) -> Mask:
     """Grown, and moved outwards to eighths of a pixel: thousands of masks are packed more tightly so."""
-    rule = rules.categories[category]
-    grown = grow(Box(*row.tolist()), rule.growth)
+    grown = grow(Box(*row[:4].tolist()), rules.categories[category].growth)
     left, top = math.floor(8 * grown.left) / 8, math.floor(8 * grown.top) / 8
     right, bottom = math.ceil(8 * grown.right) / 8, math.ceil(8 * grown.bottom) / 8
-    return Mask(Box(left, top, right, bottom), rule.shape, rules.style)
+    return _shaped(category, Box(left, top, right, bottom), row[4:].tolist(), rules)
+
+
+def _shaped(category: Category, box: Box, outline: Sequence[float], rules: MaskRules) -> Mask:
+    """The mask in a grown box. A polygon that would be the box anyway is drawn as one."""
+    rule = rules.categories[category]
+    style = rule.style or rules.style
+    if rule.shape is not MaskShape.POLYGON:
+        return Mask(box, rule.shape, style)
+    corners = polygon(box, outline)
+    if len(corners) == 4:  # noqa: PLR2004  no corner is cut off
+        return Mask(box, MaskShape.RECTANGLE, style)
+    return Mask.polygon(corners, style)
 
 
 def _spans(one: Track, scenes: Scenes, size_px: tuple[int, int], motion: MotionRule) -> Iterator[tuple[int, BoxArray]]:
@@ -169,7 +185,8 @@ def _spans(one: Track, scenes: Scenes, size_px: tuple[int, int], motion: MotionR
         return
     for piece in np.split(np.arange(len(one.frames)), jumps):
         for end in (piece,) if len(piece) <= 2 * _END_FINDS else (piece[:_END_FINDS], piece[-_END_FINDS:]):
-            yield _span(Track(one.category, one.frames[end], one.boxes[end]), scenes, size_px, motion)
+            piece_of = Track(one.category, one.frames[end], one.boxes[end], one.outlines[end])
+            yield _span(piece_of, scenes, size_px, motion)
 
 
 def _jumps(one: Track, found_s: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -189,7 +206,10 @@ def _near(first: BoxArray, second: BoxArray) -> NDArray[np.bool_]:
 
 
 def _span(one: Track, scenes: Scenes, size_px: tuple[int, int], motion: MotionRule) -> tuple[int, BoxArray]:
-    """The first frame in which a track is masked, and its boxes, not grown by its category's rule yet, from there."""
+    """The first frame in which a track is masked, and from there its boxes and outlines, (n, 4 + 16).
+
+    They are not grown by the category's rule yet. An outline holds what the finds around show, both of them.
+    """
     start, stop = scenes.around(int(one.frames[0]), int(one.frames[-1]), motion.pad_s)
     frames, times_s, found_s = np.arange(start, stop), scenes.times_s[start:stop], scenes.times_s[one.frames]
     boxes = np.stack([np.interp(times_s, found_s, one.boxes[:, side]) for side in range(4)], axis=1)
@@ -207,7 +227,30 @@ def _span(one: Track, scenes: Scenes, size_px: tuple[int, int], motion: MotionRu
     share = np.clip(np.where(between, gap, pad), 0.0, motion.most_growth)
     sides = boxes[:, 2:] - boxes[:, :2]
     extra = np.maximum(sides, np.sqrt(sides.prod(axis=1, keepdims=True))) * share[:, None]
-    return start, _over_the_edge(boxes + np.tile(extra, 2) * (-1, -1, 1, 1), size_px, motion.edge_share)
+    masked = _over_the_edge(boxes + np.tile(extra, 2) * (-1, -1, 1, 1), size_px, motion.edge_share)
+    return start, np.concatenate([masked, _outlines(one, frames, masked)], axis=1)
+
+
+def _outlines(one: Track, frames: NDArray[np.intp], boxes: BoxArray) -> NDArray[np.float64]:
+    """The outlines (n, 16) of a track in these frames, in boxes that may reach farther than those that were found.
+
+    An outline that is stretched with its box could leave what it held before, so it is widened by the share by which
+    the box's edges moved: a point of the thing moves no farther within its box than they did. So each holds what both
+    finds around show.
+    """
+    if (one.outlines >= WHOLE).all():
+        return np.tile(WHOLE, (len(frames), 1))
+    last = len(one.frames) - 1
+    before = np.clip(np.searchsorted(one.frames, frames, side="right") - 1, 0, last)
+    after = np.clip(np.searchsorted(one.frames, frames, side="left"), 0, last)
+    widest = np.maximum(one.outlines[before], one.outlines[after])
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)
+    off = np.maximum(
+        np.abs(boxes - one.boxes[before]).reshape(-1, 2, 2).max(axis=1) / sides,
+        np.abs(boxes - one.boxes[after]).reshape(-1, 2, 2).max(axis=1) / sides,
+    )
+    numbers: NDArray[np.float64] = np.minimum(widest + off @ np.abs(DIRECTIONS).T, WHOLE)
+    return numbers
 
 
 def _hulls(first: BoxArray, second: BoxArray) -> BoxArray:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurd.core.geometry import BoxArray, areas
+from blurd.core.outlines import WHOLE
 from blurd.records import Category, FrameObservation
 
 _FORBIDDEN = 1e6
@@ -57,11 +58,12 @@ class TrackRule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Track:
-    """One thing: the frames (n,) in which it was found, rising, and its boxes there (n, 4)."""
+    """One thing: the frames (n,) in which it was found, rising, its boxes (n, 4) and its outlines (n, 16) there."""
 
     category: Category
     frames: NDArray[np.intp]
     boxes: BoxArray
+    outlines: NDArray[np.float64]
 
 
 def track(
@@ -71,7 +73,7 @@ def track(
 ) -> tuple[Track, ...]:
     """All tracks of a video, in order of their beginnings."""
     tracks = [
-        Track(category, hits.frames[rows], hits.boxes[rows])
+        Track(category, hits.frames[rows], hits.boxes[rows], hits.outlines[rows])
         for category, hits in _gathered(observations, start_threshold).items()
         for rows in _paths(hits, rule)
     ]
@@ -82,7 +84,7 @@ def track(
 class _Hits:
     """A video's hits of one category in order: frames (n,), boxes (n, 4), whether they are strong (n,).
 
-    And of each hit's frame, when it is shown (n,) and which scene it belongs to (n,).
+    And of each hit's frame, when it is shown (n,) and which scene it belongs to (n,); of each hit its outline (n, 16).
     """
 
     frames: NDArray[np.intp]
@@ -90,27 +92,29 @@ class _Hits:
     strong: NDArray[np.bool_]
     times_s: NDArray[np.float64]
     scenes: NDArray[np.intp]
+    outlines: NDArray[np.float64]
 
 
 def _gathered(
     observations: Iterable[FrameObservation], threshold: Callable[[Category], float]
 ) -> dict[Category, _Hits]:
     times_s, scenes, scene = array("d"), array("q"), 0
-    rows = {category: array("d") for category in Category}
+    rows: dict[Category, array[float]] = {}
     for frame, observation in enumerate(observations):
         scene += observation.cut
         times_s.append(observation.time_s)
         scenes.append(scene)
         for hit in observation.detections:
             box, strong = hit.box, hit.score >= threshold(hit.category)
-            rows[hit.category].extend((frame, box.left, box.top, box.right, box.bottom, strong))
+            row = rows.setdefault(hit.category, array("d"))
+            row.extend((frame, box.left, box.top, box.right, box.bottom, strong, *(hit.outline or WHOLE)))
     rising_s = np.maximum.accumulate(np.array(times_s, np.float64))
     hits = {}
     for category, numbers in rows.items():
-        table = np.array(numbers, np.float64).reshape(-1, 6)
+        table = np.array(numbers, np.float64).reshape(-1, 6 + len(WHOLE))
         frames = table[:, 0].astype(np.intp)
         hits[category] = _Hits(
-            frames, table[:, 1:5], table[:, 5] > 0, rising_s[frames], np.array(scenes, np.intp)[frames]
+            frames, table[:, 1:5], table[:, 5] > 0, rising_s[frames], np.array(scenes, np.intp)[frames], table[:, 6:]
         )
     return hits
 

@@ -24,6 +24,7 @@ from typing import Final
 import numpy as np
 
 from blurd.core.geometry import HitArray
+from blurd.core.outlines import MIRRORED
 
 EDGE_MARGIN_PX: Final = 8
 """Distance from a tile's inner edge, in pixels of the view, under which a hit counts as cut off."""
@@ -108,13 +109,15 @@ class View:
         sizes = np.sqrt((hits[:, 2] - hits[:, 0]) * (hits[:, 3] - hits[:, 1]))
         kept = hits[(sizes >= self.smallest_px) & (sizes < self.largest_px)]
         if self.variant.mirrored:
-            kept = kept[:, [2, 1, 0, 3, 4]] * (-1, 1, -1, 1, 1) + (self.width_px, 0, self.width_px, 0, 0)
+            kept[:, [0, 2]] = self.width_px - kept[:, [2, 0]]
+            if kept.shape[1] > 5:  # noqa: PLR2004  they have outlines
+                kept[:, 5:] = kept[:, 5:][:, MIRRORED]
         kept = kept[~self._cut_off(kept)]
         scale_x = (self.right - self.left) / self.width_px
         scale_y = (self.bottom - self.top) / self.height_px
-        stretch, shift = (scale_x, scale_y, scale_x, scale_y, 1), (self.left, self.top, self.left, self.top, 0)
-        mapped: HitArray = kept * stretch + shift
-        return mapped
+        kept[:, :4] *= (scale_x, scale_y, scale_x, scale_y)
+        kept[:, :4] += (self.left, self.top, self.left, self.top)
+        return kept
 
     def _cut_off(self, hits: HitArray) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         cut = np.zeros(len(hits), np.bool_)

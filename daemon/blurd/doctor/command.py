@@ -13,7 +13,7 @@ from typing import Any
 from blurd.config import DEFAULT_PATH
 from blurd.core.naming import printable
 from blurd.doctor.finding import Finding, Health
-from blurd.errors import EXIT_PARTLY
+from blurd.exit_codes import EXIT_PARTLY
 
 _INDENT = " " * 7
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from blurd.config import Settings
+from blurd.config import BUILT_IN, Settings
 from blurd.doctor.finding import Finding, Health
-from blurd.equipment import Detectors, wanted_categories
+from blurd.equipment import Detectors
 from blurd.errors import REASONS, EquipmentError, Reason
 
 TEST_HEIGHT_PX, TEST_WIDTH_PX = 360, 640
@@ -22,9 +22,9 @@ _MENDS = {
 
 def examine_models(settings: Settings) -> Iterator[Finding]:
     """Every model by its hash, and one picture through each detector."""
-    wanted = wanted_categories(settings)
+    wanted = {category for folder in settings.folder for category in folder.classes}
     try:
-        detectors = Detectors(settings, wanted)
+        detectors = Detectors(settings, settings.folder)
         for kind in detectors:
             detector = detectors[kind]
             detector.detect(_picture())  # compiles what this size needs
@@ -39,7 +39,8 @@ def examine_models(settings: Settings) -> Iterator[Finding]:
                 text = f"detection.device = {settings.detection.device}, but the CPU does the work."
                 yield Finding("device", Health.NOTE, text, "ls -l /dev/dri; see the README on GPUs")
     except EquipmentError as error:
-        mend = _MENDS.get(error.reason, REASONS[error.reason].remedy)
+        has_own = any(folder.detectors != (BUILT_IN,) for folder in settings.folder)
+        mend = REASONS[error.reason].remedy if has_own else _MENDS.get(error.reason, REASONS[error.reason].remedy)
         detail = f" {error.detail}" if error.detail else ""
         yield Finding("models", Health.WRONG, REASONS[error.reason].meaning + detail, mend)
 

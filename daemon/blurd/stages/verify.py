@@ -176,4 +176,4 @@ def _same(found: MediaFacts, planned: MediaFacts) -> bool:
 
 def _is_covered(hit: Detection, masks: Sequence[Mask], in_source: Sequence[Detection]) -> bool:
     same = any(seen.category is hit.category and overlap(seen.box, hit.box) >= SAME_IOU for seen in in_source)
-    return covered_share(hit.box, masks) >= (COVERED_SHARE if same else COVERED_SHARE_OF_ARTEFACT)
+    return covered_share(hit.box, masks, hit.outline) >= (COVERED_SHARE if same else COVERED_SHARE_OF_ARTEFACT)

@@ -1,36 +1,17 @@
-"""Output heads: from a network's raw maps to hits in pixels of the picture that it was shown. Pure.
-
-`HEADS` names every head; a model's manifest entry chooses one. A head says which outputs it reads and turns them into
-one (N, 5) array of hits (left, top, right, bottom, score) for each category of the model, in the manifest's order.
-Hits may overlap and reach over the picture's edges; merging is not a head's business.
+"""The heads of the networks that blurd brings: maps of centres. Pure.
 
 Maps are (1, channels, rows, columns), one cell every `stride` pixels of the input. A hit is a cell whose score is at
 least the floor and that no neighbour of its eight exceeds.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blurd.core.geometry import HitArray
-
-Maps = Mapping[str, NDArray[np.floating[Any]]]
-"""Raw outputs by name."""
-
-LARGEST_SIDE_PX: Final = 1 << 16
-"""Bounds the exponential of a size map: a wild value becomes a very large box, never an infinite one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """`outputs` are the names of the maps it reads; `decode(maps, floor)` gives the hits at or above `floor`."""
-
-    outputs: tuple[str, ...]
-    decode: Callable[[Maps, float], tuple[HitArray, ...]]
+from blurd.core.heads.forms import LARGEST_SIDE_PX, Maps
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +79,3 @@ def decode_plate_centres(maps: Maps, floor: float) -> tuple[HitArray, ...]:
     off_x, off_y = offset[at].astype(np.float64)
     x_px, y_px = (centres.columns + off_x + 0.5) * stride, (centres.rows + off_y + 0.5) * stride
     return (_hits(centres, x_px, y_px, sides),)
-
-
-HEADS: Final[Mapping[str, Head]] = MappingProxyType(
-    {
-        "centerface": Head(("heatmap", "scale", "offset"), decode_centerface),
-        "plate_centres": Head(("heatmap", "size", "offset"), decode_plate_centres),
-    }
-)
