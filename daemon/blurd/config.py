@@ -28,6 +28,7 @@ from blurd.core.polygons import meet
 from blurd.errors import EquipmentError, Reason
 from blurd.faults import sentence
 from blurd.mask_settings import CategoryName, MaskSettings, ThresholdSettings, ZoneSettings
+from blurd.profiles import ProfileName
 from blurd.records import Category, FolderName
 
 DEFAULT_PATH = Path("/etc/blurd/blurd.toml")
@@ -111,7 +112,7 @@ class LimitSettings(Table):
     max_frames: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000_000
 
 
-_SHAPING = {"audio", "classes", "damaged", "detectors", "encode", "mask", "thresholds", "zone"}
+_SHAPING = {"audio", "classes", "damaged", "detectors", "encode", "mask", "profile", "thresholds", "zone"}
 """The keys of a policy that shape a copy."""
 
 
@@ -128,6 +129,7 @@ class Policy(UpkeepPolicy):
     """What a folder does: `[defaults]`, and each `[[folder]]` on top of it."""
 
     detectors: tuple[DetectorName, ...] = (BUILT_IN,)
+    profile: ProfileName = "balanced"
     classes: tuple[CategoryName, ...] = (Category.FACE, Category.PLATE)
     mask: MaskSettings = MaskSettings()
     thresholds: ThresholdSettings = ThresholdSettings()

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
@@ -18,10 +17,8 @@ from blurd.core.timeline import CategoryRule, MaskRules
 from blurd.core.zones import ClearZone, Region, Zones
 from blurd.errors import EquipmentError, InputError, Reason
 from blurd.ports import MediaCodec, Thresholds
+from blurd.profiles import PROFILES
 from blurd.records import Category, MediaKind, RgbPicture
-
-PROFILES = MappingProxyType({MediaKind.IMAGE: "thorough", MediaKind.VIDEO: "balanced"})
-"""Which of a model's view rules each kind is shown by."""
 
 
 def build_codec(limits: LimitSettings, policy: Policy) -> MediaCodec:
@@ -43,7 +40,7 @@ class ChosenDetectors(Mapping[MediaKind, ChosenDetector]):
     """The detectors that a folder names, for images and videos. Asking for one builds it, and raises as that does."""
 
     def __init__(self, whole: "Detectors", policy: Policy) -> None:
-        self._whole = whole
+        self._whole, self._views = whole, PROFILES[policy.profile].views
         named = Selection(policy.detectors, None)
         self._models = named.ordered(whole.models)
         found = frozenset(category for model in self._models for category in model.entry.categories)
@@ -55,7 +52,7 @@ class ChosenDetectors(Mapping[MediaKind, ChosenDetector]):
         return start_threshold(category, self._models)
 
     def __getitem__(self, kind: MediaKind) -> ChosenDetector:
-        return ChosenDetector(self._whole[kind], self._selection, self.categories)
+        return ChosenDetector(self._whole[self._views[kind]], self._selection, self.categories)
 
     def __iter__(self) -> Iterator[MediaKind]:
         return iter(MediaKind)
@@ -64,8 +61,10 @@ class ChosenDetectors(Mapping[MediaKind, ChosenDetector]):
         return len(MediaKind)
 
 
-class Detectors(Mapping[MediaKind, OpenVinoDetector]):
-    """The detectors for images and videos with all models that some folder uses, each built when first asked for.
+class Detectors(Mapping[str, OpenVinoDetector]):
+    """The detectors with all models that some folder uses, by the view rules that profiles name.
+
+    The first is the one that the first folder's images are looked at with. Each is built when first asked for.
 
     Asking raises as building does; making one raises where a model is missing or wrong, or a folder's class is found by
     none of its detectors.
@@ -75,7 +74,8 @@ class Detectors(Mapping[MediaKind, OpenVinoDetector]):
         self._settings = settings
         self.models = load_detectors(settings, tuple(dict.fromkeys(name for one in policies for name in one.detectors)))
         self._wanted = frozenset(category for policy in policies for category in policy.classes)
-        self._built: dict[MediaKind, OpenVinoDetector] = {}
+        self._names = tuple(dict.fromkeys(PROFILES[one.profile].views[kind] for one in policies for kind in MediaKind))
+        self._built: dict[str, OpenVinoDetector] = {}
         for policy in policies:
             mask_rules(policy, self.of(policy))
 
@@ -84,28 +84,33 @@ class Detectors(Mapping[MediaKind, OpenVinoDetector]):
         return ChosenDetectors(self, policy)
 
     @property
+    def first(self) -> OpenVinoDetector:
+        """The one that stands for all of them in what is told."""
+        return self[self._names[0]]
+
+    @property
     def label(self) -> str:
         """The models in use by name, and the first digits of the hash that receipts name for photos."""
         names = (model.entry.name for model in self.models if self._wanted & set(model.entry.categories))
-        return f"{', '.join(names)} ({self[MediaKind.IMAGE].model_hash[:8]})"
+        return f"{', '.join(names)} ({self.first.model_hash[:8]})"
 
-    def __getitem__(self, kind: MediaKind) -> OpenVinoDetector:
-        if kind not in self._built:
-            self._built[kind] = OpenVinoDetector(
+    def __getitem__(self, views: str) -> OpenVinoDetector:
+        if views not in self._built:
+            self._built[views] = OpenVinoDetector(
                 ModelSet(self.models),
                 categories=self._wanted,
                 device=self._settings.detection.device,
                 cache_directory=self._settings.models.cache,
-                profile=PROFILES[kind],
+                profile=views,
                 threads=self._settings.detection.threads,
             )
-        return self._built[kind]
+        return self._built[views]
 
-    def __iter__(self) -> Iterator[MediaKind]:
-        return iter(MediaKind)
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(MediaKind)
+        return len(self._names)
 
 
 def load_detectors(settings: Settings, names: Sequence[str]) -> tuple[LoadedModel, ...]:
@@ -143,7 +148,7 @@ def detector_of(settings: Settings, model: LoadedModel, kind: MediaKind) -> Open
         categories=frozenset(model.entry.categories),
         device=settings.detection.device,
         cache_directory=None,
-        profile=PROFILES[kind],
+        profile=PROFILES["balanced"].views[kind],
         threads=settings.detection.threads,
     )
 
@@ -184,7 +189,7 @@ def mask_rules(policy: Policy, thresholds: Thresholds) -> MaskRules:
         mask = policy.mask.of(category)
         threshold = thresholds.start_threshold(category) if wanted is None else wanted
         rules[category] = CategoryRule(threshold, mask.mask_shape, mask.growth, mask.style)
-    return MaskRules(policy.mask.style, rules)
+    return MaskRules(policy.mask.style, rules, PROFILES[policy.profile].change)
 
 
 def made_with(policy: Policy, rules: MaskRules) -> dict[str, str | float | Mapping[str, float]]:

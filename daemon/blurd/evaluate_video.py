@@ -98,6 +98,7 @@ def evaluate_video(
                 detector,
                 rules.start_threshold,
                 lambda share: progress(round(share * facts.frames), facts.frames),
+                rules.change,
             )
             seconds = time.perf_counter() - started_s
             timeline = plan(observations, rules, source.facts)

@@ -72,7 +72,7 @@ def treat(
         frames = source.facts.frames
         detector = detectors[source.facts.kind]
         clocked = ClockedSource(source, clock, decodes=True), ClockedDetector(detector, clock)
-        observations = analyse(*clocked, rules.start_threshold, _part(progress, 0.0, 0.5))
+        observations = analyse(*clocked, rules.start_threshold, _part(progress, 0.0, 0.5), rules.change)
     with clock.stage(Stage.PLAN):
         canvas = _canvas(source)
         observations = without_clear(observations, zones, canvas)

@@ -61,7 +61,7 @@ from blurd.events import (
 )
 from blurd.open_folders import OpenFolders, need_room
 from blurd.pipeline import Report, Treatment, staged_event, treat
-from blurd.records import FolderName, Job, JobState, MediaKind, ProcessCondition, Progress, StagedCopy
+from blurd.records import FolderName, Job, JobState, ProcessCondition, Progress, StagedCopy
 from blurd.reload import Reload
 from blurd.stages.wait import StopRequested, open_queue, patiently
 
@@ -194,7 +194,7 @@ class Worker:
 
     @property
     def _photo_detector(self) -> OpenVinoDetector:
-        return self.detectors[MediaKind.IMAGE]
+        return self.detectors.first
 
     @property
     def _degraded(self) -> bool:
@@ -375,10 +375,10 @@ def work(settings: Settings, log: EventLog, read: Callable[[], Settings], *, san
 
 
 def _load_models(settings: Settings, log: EventLog) -> Detectors:
-    """Both detectors, built: a fault in a model must show at the start."""
+    """The detectors, built: a fault in a model must show at the start."""
     started_s = time.monotonic()
     try:
-        detector, _ = (detectors := Detectors(settings, settings.folder)).values()
+        detector, *_ = (detectors := Detectors(settings, settings.folder)).values()
     except MemoryError:
         detail = "It is not even enough for the models: raise work.memory_mebibytes."
         raise EquipmentError(Reason.OUT_OF_MEMORY, "load models", detail) from None

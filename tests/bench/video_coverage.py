@@ -1,6 +1,7 @@
 """How well faces and plates in moving pictures are covered, on generated clips with exact ground truth.
 
-Usage: python tests/bench/video_coverage.py [--clips N] [--frames N] [--width PX] [--classes face,plate] [--models DIR]
+Usage: python tests/bench/video_coverage.py [--clips N] [--frames N] [--width PX] [--classes face,plate]
+       [--profile NAME] [--models DIR]
 
 Each clip has faces and plates that move over photographs, shake, blur, hide behind a post and leave over the edges, and
 is compressed before it is read. The product's own analysis and plan run over it; the definitions of the figures stand
@@ -16,6 +17,7 @@ from pathlib import Path
 from blurd.config import ModelSettings, Policy, Settings
 from blurd.core.exposure import Exposure
 from blurd.evaluate_video import evaluate_video
+from blurd.profiles import PROFILES
 from blurd.records import Category
 from clips import Look, mot_lines, render
 from videos import Form, write_clip
@@ -51,7 +53,8 @@ def measure(number: int, options: argparse.Namespace, settings: Settings) -> dic
 
         write_clip(video, pictures(), Form(rate=Fraction(rate), options={"crf": quality}))  # type: ignore[arg-type]
         annotations.write_text("".join(lines))
-        result = evaluate_video(settings, Policy(), annotations, video, options.classes, lambda *_: None)
+        policy = Policy(profile=options.profile)
+        result = evaluate_video(settings, policy, annotations, video, options.classes, lambda *_: None)
     print(f"{SCENES[number % len(SCENES)][0]:12} seed {number}: over-blur {result.over_blur:.3f},", end=" ")
     print(f"{1000 * result.seconds / options.frames:.0f} ms a frame; ", end="")
     for category, exposure in result.exposures.items():
@@ -79,6 +82,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=150)
     parser.add_argument("--width", type=int, default=960)
     parser.add_argument("--models", type=Path, default=ROOT / "models")
+    parser.add_argument("--profile", default="balanced", choices=list(PROFILES))
     parser.add_argument(
         "--classes", type=lambda text: tuple(Category(part) for part in text.split(",")), default=(Category.FACE,)
     )

@@ -89,7 +89,7 @@ def test_a_healthy_blurd_is_told_to_be_so_and_left_as_it_was(patient: Patient, c
     for part in (
         "still being written is seen",
         "The queue can be read",
-        "image detector: face, plate",
+        "thorough detector: face, plate",
         "nothing is wrong",
     ):
         assert part in text

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from blurd.core.change import ChangeRule
 from blurd.core.geometry import BoxArray, grow
 from blurd.core.outlines import DIRECTIONS, WHOLE, polygon
 from blurd.core.tables import MaskTable
@@ -49,10 +50,11 @@ class CategoryRule:
 
 @dataclass(frozen=True, slots=True)
 class MaskRules:
-    """How a folder masks."""
+    """How a folder's media are masked, and when a video's frames are looked at."""
 
     style: MaskStyle
     categories: Mapping[Category, CategoryRule]
+    change: ChangeRule = ChangeRule()  # noqa: RUF009  frozen
 
     def start_threshold(self, category: Category) -> float:
         """The score from which a hit is masked; infinite for a category that the folder does not mask."""

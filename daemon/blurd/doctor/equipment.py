@@ -25,13 +25,12 @@ def examine_models(settings: Settings) -> Iterator[Finding]:
     wanted = {category for folder in settings.folder for category in folder.classes}
     try:
         detectors = Detectors(settings, settings.folder)
-        for kind in detectors:
-            detector = detectors[kind]
+        for name, detector in detectors.items():
             detector.detect(_picture())  # compiles what this size needs
             began_s = time.monotonic()
             detector.detect(_picture())
             took_s = time.monotonic() - began_s
-            text = f"{kind} detector: {', '.join(sorted(wanted))}; a picture of {TEST_WIDTH_PX} x {TEST_HEIGHT_PX}"
+            text = f"{name} detector: {', '.join(sorted(wanted))}; a picture of {TEST_WIDTH_PX} x {TEST_HEIGHT_PX}"
             health = Health.NOTE if took_s > SLOW_S else Health.WELL
             mend = "give the machine more cores, or a GPU that OpenVINO can use" if took_s > SLOW_S else ""
             yield Finding("models", health, f"{text} in {took_s:.2f} s on the {detector.device}.", mend)
