@@ -71,12 +71,18 @@ def test_no_byte_of_a_name_is_left_in_the_queues_files(desk: Desk) -> None:
     assert desk.erase_names() == 1000
     assert desk.erase_names() == 4
     assert remains(desk)["queue.sqlite-wal"] == 0
+    assert remains(desk)["queue.sqlite"] < 100
     with closing(NameErasure(desk.settings.queue_path)) as queue:
         assert queue.is_scrub_due(wall_clock())
         assert queue.scrub()
         assert not queue.is_scrub_due("2000-01-01T00:00:00+00:00")
     assert remains(desk) == dict.fromkeys(remains(desk), 0)
     assert remains(desk, "Erika") == dict.fromkeys(remains(desk), 0)
+
+
+def test_whoever_writes_the_queue_fills_what_is_overwritten_with_zeroes(desk: Desk) -> None:
+    """Whatever SQLite was built to do by itself."""
+    assert desk.store._connection.execute("PRAGMA secure_delete").fetchone()[0] == 1
 
 
 def test_originals_that_are_still_there_are_not_taken_again_and_all_is_accounted_for(desk: Desk) -> None:
