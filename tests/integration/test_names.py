@@ -16,11 +16,12 @@ from blurd.adapters.names import make_key
 from blurd.adapters.queue_file import set_aside
 from blurd.adapters.store import SqliteJobStore
 from blurd.adapters.store_names import NameErasure
+from blurd.adapters.store_notes import Note
 from blurd.config import load_settings
 from blurd.errors import EquipmentError, Reason
 from blurd.events import Event, NamesErased
 from blurd.housekeeping import BATCH, Housekeeping
-from blurd.records import FoundFile, JobId, JobState
+from blurd.records import FolderName, FoundFile, JobId, JobState
 from blurd.stages.rebuild import rebuild_if_needed
 from desk import FOLDER, ME, Desk
 
@@ -210,6 +211,20 @@ def test_a_note_at_the_share_goes_before_the_name(desk: Desk) -> None:
     assert desk.erase_names() == 0
     desk.store.forget_note(job)
     assert desk.erase_names() == 1
+
+
+def test_a_note_of_a_folder_that_the_settings_do_not_name_any_more_keeps_no_name(desk: Desk) -> None:
+    """Nobody can remove the note itself any more; the name in the queue goes all the same, and no other."""
+    stamp = stamp_of(desk.config.stat())
+    desk.store.enqueue(FolderName("gone"), [FoundFile(f"{TELLING}.jpg", stamp, Reason.DAMAGED)])
+    desk.store.enqueue(FOLDER, [FoundFile("kept.jpg", stamp, Reason.DAMAGED)])
+    for folder, name in ((FolderName("gone"), f"{TELLING}.jpg"), (FOLDER, "kept.jpg")):
+        job = desk.store.latest(folder, name)
+        assert job is not None
+        desk.store.intend_note(job, Note(job.id, f"{name}.rejected.txt", ""))
+    assert keep_house(desk, 1e-9) == [NamesErased(1)]
+    assert sum(remains(desk).values()) == 0
+    assert desk.store.note_paths(FOLDER) == {"kept.jpg.rejected.txt"}
 
 
 # -- housekeeping ------------------------------------------------------------------------------------------------------
