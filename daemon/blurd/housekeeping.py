@@ -37,6 +37,7 @@ class Housekeeping:
             return
         self._next_s = time.monotonic() + EVERY_S
         with closing(NameErasure(self._settings.queue_path)) as queue:
+            queue.abandon_notes(wall_clock_ago(days), [folder.name for folder in self._settings.folder])
             erased = queue.erase(wall_clock_ago(days), BATCH)
             if erased:
                 self._emit(NamesErased(erased))

@@ -19,6 +19,7 @@ from PIL import Image
 from rich.console import Console
 
 from blurd.adapters.store_view import QueueView
+from blurd.contact_sheet import clock_time
 from blurd.errors import Reason
 from blurd.events import Part
 from blurd.records import (
@@ -377,6 +378,11 @@ def test_a_videos_sheet_has_frames_from_all_its_length(desk: Desk, rotation: int
         tile = np.asarray(picture)[top : top + height, left : left + width]
         found.append(read_stamp(np.rot90(tile, -rotation // 90)))
     assert found == [4 * number + 2 for number in range(12)]
+
+
+def test_times_on_the_sheet_are_those_of_a_clock() -> None:
+    told = [clock_time(seconds) for seconds in (0.0, 0.04, 59.96, 3599.9, 36_000.0, 100_000.26)]
+    assert told == ["0:00:00.0", "0:00:00.0", "0:01:00.0", "0:59:59.9", "10:00:00.0", "27:46:40.3"]
 
 
 def test_a_short_video_has_as_many_pictures_as_frames(desk: Desk, tmp_path: Path) -> None:
