@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -117,6 +118,22 @@ def test_another_state_directory_needs_a_restart(watcher: tuple[Appliance, Manag
     appliance.wait(lambda: manager.hears("state.directory changes with a restart alone"), "status")
     assert appliance.events("settings_refused")[0]["restart_needed"] is True
     assert not (appliance.root / "elsewhere").exists()
+
+
+def test_a_terminal_that_is_gone_still_ends_the_process(tmp_path: Path) -> None:
+    appliance = Appliance(tmp_path)
+    ours, theirs = pty.openpty()
+    with appliance.log.open("ab") as log:
+        command = [sys.executable, "-m", "blurd", "--config", str(appliance.config), "watch"]
+        process = subprocess.Popen(command, stdin=theirs, stdout=log, stderr=log)
+    try:
+        appliance.wait(lambda: appliance.events("folder_watched"), "a watched folder")
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(30) == -signal.SIGHUP
+    finally:
+        process.kill()
+        os.close(ours)
+        os.close(theirs)
 
 
 # -- workers, with a detector that costs nothing ----------------------------------------------------------------------
