@@ -81,7 +81,8 @@ def spin():
         pass
 hold = {{"a share": lambda: os.read(pipe[0], 1), "a lock": lock.acquire, "nothing": spin}}["{what}"]
 watch.FolderKeeper._serve = lambda keeper, store: hold()
-watch.watch(load_settings(Path(sys.argv[1])), EventLog(Part.WATCH))
+read = lambda: load_settings(Path(sys.argv[1]))
+watch.watch(read(), EventLog(Part.WATCH), read)
 """
 
 
