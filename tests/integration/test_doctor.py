@@ -268,3 +268,41 @@ def test_what_systemctl_prints_is_understood() -> None:
     watch, target = _parse(text)
     assert (watch.active, watch.enabled, watch.restarts, watch.needs_reload) == ("failed", "disabled", 12, True)
     assert (target.load, target.restarts, target.needs_reload) == ("not-found", 0, False)
+
+
+def told(patient: Patient) -> dict[str, tuple[str, str]]:
+    """Health and text of what is found about metrics and alerts."""
+    findings = json.loads(patient.doctor("--json", "--part", "telling").stdout)["findings"]
+    assert all(item["mend"] for item in findings if item["health"] != "ok")
+    return {item["subject"]: (item["health"], item["text"]) for item in findings}
+
+
+def test_metrics_and_alerts_that_reach_nobody_are_found(patient: Patient) -> None:
+    place, spool = patient.root / "metrics", patient.root / "state/alerts"
+    with patient.config.open("a") as config:
+        config.write(f'\n[metrics]\ndirectory = "{place}"\nevery_s = 1.0\n[alerts]\nenabled = true\n')
+    assert told(patient)["metrics"] == ("wrong", f"{place} is not there.")
+    place.mkdir()
+    assert told(patient)["metrics"][0] == "note"
+    (place / "blurd.prom").write_text("")
+    spool.mkdir()
+    (spool / "1-backlog.json").write_text("{}")
+    assert [health for health, _ in told(patient).values()] == ["ok", "ok"]
+    for path in (place / "blurd.prom", spool / "1-backlog.json"):
+        os.utime(path, (0, 0))
+    assert [health for health, _ in told(patient).values()] == ["wrong", "wrong"]
+    patient.leave_out_models()
+    assert "The figures are" in " ".join(patient.doctor(code=1).stdout.split())
+
+
+def test_metrics_that_blurd_may_not_write_are_found(patient: Patient) -> None:
+    need_root()
+    place = patient.root / "metrics"
+    place.mkdir(mode=0o755)
+    with patient.config.open("a") as config:
+        config.write(f'\n[metrics]\ndirectory = "{place}"\n')
+    for path in (patient.root, *patient.root.parents[:2]):
+        path.chmod(0o755)
+    patient.config.chmod(0o644)
+    patient.prefix = ("setpriv", f"--reuid={PLAIN_USER}", f"--regid={PLAIN_USER}", "--clear-groups")
+    assert told(patient)["metrics"] == ("wrong", f"blurd may not write in {place}.")

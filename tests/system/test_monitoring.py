@@ -260,7 +260,7 @@ def test_the_examples_send_a_mail_and_a_web_request(tmp_path: Path, monkeypatch:
     written_alert(tmp_path)
     assert run(*base, str(EXAMPLES / "mail")) == 0
     assert f"Subject: blurd on {os.uname().nodename}: backlog raised" in letter.read_text()
-    assert "7 files wait (limit 5)" in letter.read_text()
+    assert "files that wait: 7 (limit 5)" in letter.read_text()
     if shutil.which("curl") is None:
         pytest.skip("needs curl")
     alert = written_alert(tmp_path)

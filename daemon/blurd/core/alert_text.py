@@ -9,12 +9,12 @@ from blurd.errors import REASONS
 _RAISED: Mapping[AlertKind, Callable[[Finding], str]] = MappingProxyType(
     {
         AlertKind.FOLDER_SILENT: lambda found: f"no new file for {found.value:.0f} hours (limit {found.threshold:g})",
-        AlertKind.BACKLOG: lambda found: f"{found.value:.0f} files wait (limit {found.threshold:g})",
-        AlertKind.FILES_REFUSED: lambda found: f"{found.value:.0f} files were rejected or failed",
+        AlertKind.BACKLOG: lambda found: f"files that wait: {found.value:.0f} (limit {found.threshold:g})",
+        AlertKind.FILES_REFUSED: lambda found: f"files that were rejected or failed: {found.value:.0f}",
         AlertKind.FOLDER_PAUSED: lambda _found: "the folder is paused",
         AlertKind.DEVICE_DEGRADED: lambda _found: "detection does not run on the device that it should, and is slower",
         AlertKind.WORKER_MISSING: lambda _found: "no worker runs: nothing is treated",
-        AlertKind.WORKER_DYING: lambda found: f"{found.value:.0f} workers died within an hour",
+        AlertKind.WORKER_DYING: lambda found: f"workers that died within an hour: {found.value:.0f}",
         AlertKind.STATE_FULL: lambda _found: "the disk of the state directory has no room",
     }
 )

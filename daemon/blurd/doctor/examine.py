@@ -23,10 +23,12 @@ from blurd.doctor.equipment import examine_models
 from blurd.doctor.finding import Finding, Health
 from blurd.doctor.folders import examine_folder
 from blurd.doctor.machine import examine_samba, examine_state, examine_units
+from blurd.doctor.telling import examine_telling, is_wanted
 from blurd.errors import EquipmentError
 
 SERVICE_USER = "blurd"
 MODELS = "models"
+TELLING = "telling"
 FOLDER_PATIENCE_S = 20.0
 MODELS_PATIENCE_S = 180.0
 _CHILDREN_AT_ONCE = 8
@@ -47,6 +49,7 @@ def examine(config: Path) -> Iterator[Finding]:
         yield Finding("user", Health.NOTE, text, "sudo blurd doctor")
     yield from examine_state(settings, user)
     parts = [*(f"folder:{folder.name}" for folder in settings.folder), MODELS]
+    parts += [TELLING] if is_wanted(settings) else []
     eyes = user if me == 0 and user.pw_uid != 0 else None
     with ThreadPoolExecutor(_CHILDREN_AT_ONCE) as pool:
         for findings in pool.map(lambda part: _ask_child(config, part, eyes), parts):
@@ -60,6 +63,8 @@ def examine_part(config: Path, part: str) -> Iterator[Finding]:
     settings = load_settings(config)
     if part == MODELS:
         yield from examine_models(settings)
+    if part == TELLING:
+        yield from examine_telling(settings)
     for folder in settings.folder:
         if part == f"folder:{folder.name}":
             yield from examine_folder(settings, folder)
