@@ -5,6 +5,7 @@ at `check-config`. Nothing here changes a folder or a job: `add` alone writes, a
 """
 
 import argparse
+import os
 import shutil
 import sys
 import time
@@ -245,13 +246,23 @@ def _put(folder: Path, directory: Path, names: list[str]) -> None:
         for name in names:
             (aside / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / name, aside / name)
-        for place in (aside, *aside.rglob("*")):
+        for place in (*aside.rglob("*"), aside):
             place.chmod(0o755 if place.is_dir() else 0o644)
+            _sync(place)
         aside.rename(target)
+        _sync(directory)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
         detail = f"{folder.name}: can't be copied to {directory} ({error.strerror}); run it as root"
         raise EquipmentError(Reason.MODEL_MISSING, "add model", detail) from None
+
+
+def _sync(place: Path) -> None:
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _say(text: str) -> None:

@@ -360,3 +360,18 @@ def test_an_outline_is_masked_and_no_more_of_the_box(tmp_path: Path) -> None:
     assert not masked[62, 75]
     assert 0.5 < masked[60:84, 50:80].mean() < 0.75
     assert not masked[:60].any()
+
+
+def test_each_folder_s_first_detector_sets_the_scale(tmp_path: Path) -> None:
+    """Two folders name the same two in another order: 0.9 means more to the one that masks from 0.5 on."""
+    detector(tmp_path / "models.d", "loose")
+    strict = detector(tmp_path / "models.d", "strict", place=(5, 5, 25, 25)) / "model.toml"
+    strict.write_text(strict.read_text().replace("start = 0.5", "start = 0.8"))
+    policies = [Policy(detectors=names, classes=(SCREEN,)) for names in (("loose", "strict"), ("strict", "loose"))]
+    detectors = Detectors(check_settings(settings_of(tmp_path)), policies)
+    found = []
+    for policy, start in zip(policies, (0.5, 0.8), strict=True):
+        port = detectors.of(policy)[MediaKind.IMAGE]
+        assert port.start_threshold(SCREEN) == start
+        found.append({hit.box.left: round(hit.score, 3) for hit in port.detect(portrait())})
+    assert found == [{50: 0.9, 5: 0.75}, {50: 0.96, 5: 0.9}]
