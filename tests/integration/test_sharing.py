@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,7 +50,8 @@ def as_user(user: int, act: Callable[[], None], *groups: int, umask: int = 0o077
 def out(tmp_path: Path) -> Iterator[Path]:
     """An outbound folder that belongs to blurd and to the people at the share."""
     need_root()
-    for place in (tmp_path, *list(tmp_path.parents)[:2]):
+    top = Path(tempfile.gettempdir())
+    for place in (tmp_path, *(parent for parent in tmp_path.parents if top in parent.parents)):
         place.chmod(0o755)
     made = tmp_path / "out"
     made.mkdir()
