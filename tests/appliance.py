@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,10 +13,11 @@ from typing import Any
 
 from blurd.adapters.store import SqliteJobStore
 from blurd.config import load_settings
-from blurd.core.naming import INBOUND_MARKER, OUTBOUND_MARKER
+from blurd.core.naming import INBOUND_MARKER, OUTBOUND_MARKER, is_note
 from blurd.status import as_json
 
 PATIENCE_S = 120.0
+_NOTE = re.compile(r"blurd made no copy of this file:\n.*\nblurd finds more with: blurd show [0-9]+\n", re.DOTALL)
 
 
 def settings_text(root: Path, **folder: object) -> str:
@@ -93,9 +95,16 @@ class Appliance:
         raise AssertionError(f"{what}: {self.log.read_text()[-3000:]}")
 
     def outputs(self) -> list[Path]:
-        """Every file below outbound, staged ones too; only the folder's own marker is left out."""
+        """Every file below outbound, staged ones too; only the folder's own marker and whole notes are left out."""
         out = self.root / "out"
-        return [path for path in out.rglob("*") if path.is_file() and path != out / OUTBOUND_MARKER]
+        left_out = {out / OUTBOUND_MARKER, *self.notes()}
+        return [path for path in out.rglob("*") if path.is_file() and path not in left_out]
+
+    def notes(self) -> list[Path]:
+        """The notes in outbound about files that got no copy, each as a whole."""
+        below = (path for path in (self.root / "out").rglob("*.txt") if ".blurd" not in path.parts)
+        found = [path for path in below if is_note(path.name) and path.is_file()]
+        return [path for path in found if _NOTE.fullmatch(path.read_text(encoding="utf-8"))]
 
     def inputs(self) -> list[Path]:
         """Whatever lies below inbound and is no folder; only the folder's own marker is left out."""

@@ -65,7 +65,7 @@ class Desk:
         """A file with its job."""
         place = self.root / "in" / path
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(path.encode())
+        place.write_bytes(os.fsencode(path))
         ((job, _),) = self.store.enqueue(FOLDER, [FoundFile(path, stamp_of(place.stat()), refusal)])
         return job
 

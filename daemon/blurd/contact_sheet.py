@@ -7,7 +7,6 @@ Invariants
 """
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import BinaryIO
 
 from PIL import Image, ImageDraw, ImageFont
@@ -66,8 +65,13 @@ def _shown(settings: Settings, folder: FolderSettings, file: BinaryIO) -> Iterat
 def _moment(source: object, share: float) -> Iterator[Shown]:
     frame = source.frame_at(share) if isinstance(source, VideoSource) else None
     if frame is not None:
-        time = timedelta(milliseconds=round(frame.time_s * 10) * 100)
-        yield str(time)[:9].removesuffix("00000"), _picture(frame.rgb(), WIDTH_PX)
+        yield clock_time(frame.time_s), _picture(frame.rgb(), WIDTH_PX)
+
+
+def clock_time(seconds: float) -> str:
+    """Hours, minutes, seconds and tenths."""
+    tenths = round(seconds * 10)
+    return f"{tenths // 36_000}:{tenths // 600 % 60:02}:{tenths // 10 % 60:02}.{tenths % 10}"
 
 
 def _picture(pixels: RgbPicture, longest_px: int) -> Image.Image:

@@ -4,7 +4,7 @@
 * Queues that were set aside, for they hold names too: so many days after they were last written.
 
 Invariant: each look costs a fraction of a second, so that the supervisor comes round; the rest waits for the next.
-The one exception is writing the queue anew, once a day at most (1 s for 100,000 jobs).
+The one exception is writing the queue anew, once a day at most (2.4 s for 100,000 jobs, on two shared cores).
 """
 
 import time
@@ -37,6 +37,7 @@ class Housekeeping:
             return
         self._next_s = time.monotonic() + EVERY_S
         with closing(NameErasure(self._settings.queue_path)) as queue:
+            queue.abandon_notes(wall_clock_ago(days), [folder.name for folder in self._settings.folder])
             erased = queue.erase(wall_clock_ago(days), BATCH)
             if erased:
                 self._emit(NamesErased(erased))

@@ -226,7 +226,10 @@ class JobStore(Protocol):
         """The hash of the receipt beside this job's copy; None where none was put there."""
 
     def copies_replaced_by(self, job: Job) -> tuple[Job, ...]:
-        """Earlier jobs for the same content under other regions whose copies are, or may be, visible in outbound."""
+        """Earlier jobs for the same content whose copies are, or may be, visible in outbound and make way for this one.
+
+        Those under other regions; all of them where this job makes a copy again.
+        """
 
     def is_name_taken_over(self, job: Job) -> bool:
         """True where a later job's copy has the name that this job's copy had: this one's is gone already."""

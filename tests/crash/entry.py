@@ -191,7 +191,7 @@ class OneFaceDetectors(Mapping[MediaKind, OneFace]):
     """In the place of `equipment.Detectors`."""
 
     operations: Operations | None = None
-    categories = OneFace.categories
+    categories, label = OneFace.categories, "one face (00000000)"
 
     def __init__(self, *_: object) -> None:
         self._one = OneFace(self.operations)

@@ -16,11 +16,12 @@ from blurd.adapters.names import make_key
 from blurd.adapters.queue_file import set_aside
 from blurd.adapters.store import SqliteJobStore
 from blurd.adapters.store_names import NameErasure
+from blurd.adapters.store_notes import Note
 from blurd.config import load_settings
 from blurd.errors import EquipmentError, Reason
 from blurd.events import Event, NamesErased
 from blurd.housekeeping import BATCH, Housekeeping
-from blurd.records import FoundFile, JobId, JobState
+from blurd.records import FolderName, FoundFile, JobId, JobState
 from blurd.stages.rebuild import rebuild_if_needed
 from desk import FOLDER, ME, Desk
 
@@ -71,12 +72,18 @@ def test_no_byte_of_a_name_is_left_in_the_queues_files(desk: Desk) -> None:
     assert desk.erase_names() == 1000
     assert desk.erase_names() == 4
     assert remains(desk)["queue.sqlite-wal"] == 0
+    assert remains(desk)["queue.sqlite"] < 100
     with closing(NameErasure(desk.settings.queue_path)) as queue:
         assert queue.is_scrub_due(wall_clock())
         assert queue.scrub()
         assert not queue.is_scrub_due("2000-01-01T00:00:00+00:00")
     assert remains(desk) == dict.fromkeys(remains(desk), 0)
     assert remains(desk, "Erika") == dict.fromkeys(remains(desk), 0)
+
+
+def test_whoever_writes_the_queue_fills_what_is_overwritten_with_zeroes(desk: Desk) -> None:
+    """Whatever SQLite was built to do by itself."""
+    assert desk.store._connection.execute("PRAGMA secure_delete").fetchone()[0] == 1
 
 
 def test_originals_that_are_still_there_are_not_taken_again_and_all_is_accounted_for(desk: Desk) -> None:
@@ -204,6 +211,20 @@ def test_a_note_at_the_share_goes_before_the_name(desk: Desk) -> None:
     assert desk.erase_names() == 0
     desk.store.forget_note(job)
     assert desk.erase_names() == 1
+
+
+def test_a_note_of_a_folder_that_the_settings_do_not_name_any_more_keeps_no_name(desk: Desk) -> None:
+    """Nobody can remove the note itself any more; the name in the queue goes all the same, and no other."""
+    stamp = stamp_of(desk.config.stat())
+    desk.store.enqueue(FolderName("gone"), [FoundFile(f"{TELLING}.jpg", stamp, Reason.DAMAGED)])
+    desk.store.enqueue(FOLDER, [FoundFile("kept.jpg", stamp, Reason.DAMAGED)])
+    for folder, name in ((FolderName("gone"), f"{TELLING}.jpg"), (FOLDER, "kept.jpg")):
+        job = desk.store.latest(folder, name)
+        assert job is not None
+        desk.store.intend_note(job, Note(job.id, f"{name}.rejected.txt", ""))
+    assert keep_house(desk, 1e-9) == [NamesErased(1)]
+    assert sum(remains(desk).values()) == 0
+    assert desk.store.note_paths(FOLDER) == {"kept.jpg.rejected.txt"}
 
 
 # -- housekeeping ------------------------------------------------------------------------------------------------------

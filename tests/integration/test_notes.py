@@ -221,6 +221,28 @@ def test_a_place_where_no_note_can_be_put_is_passed_over(desk: Desk) -> None:
     assert desk.store.notes_due(FOLDER, 9) == ()
 
 
+def test_a_queue_that_was_begun_anew_replaces_the_note_of_the_one_before(desk: Desk) -> None:
+    """Known by its text; one that people wrote on, or about something else, is theirs."""
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        reject(desk, name)
+    keep(desk)
+    with (desk.root / "out" / "b.jpg.rejected.txt").open("a") as theirs:
+        theirs.write("asked for it")
+    desk.store.close()
+    desk.settings.queue_path.unlink()
+    desk.store = SqliteJobStore(desk.settings.queue_path)
+    reject(desk, "other.jpg")
+    jobs = [reject(desk, name) for name in ("a.jpg", "b.jpg")]
+    reject(desk, "c.jpg", Reason.ANIMATED)
+    keep(desk)
+    assert lying(desk) == [
+        NOTE, "b.jpg.rejected-2.txt", "b.jpg.rejected.txt", "c.jpg.rejected-2.txt", "c.jpg.rejected.txt",
+        "other.jpg.rejected.txt",
+    ]  # fmt: skip
+    assert f"blurd show {jobs[0]}\n" in desk.copies()[NOTE].decode()
+    assert desk.copies()["b.jpg.rejected.txt"].endswith(b"asked for it")
+
+
 class Cut(BaseException):
     """As if the process was killed here."""
 

@@ -116,7 +116,9 @@ def test_bad_input_ends_in_a_stated_verdict(appliance: Appliance) -> None:
     assert set(reasons) <= {"unknown_format", "damaged", "unsupported_format", "animated"}
     for name, content in bad.items():
         assert (appliance.root / "in" / "bad" / name).read_bytes() == content
-    assert not (appliance.root / "out" / "bad").exists()
+    told = {f"{name}.rejected.txt" for name in bad}
+    appliance.wait(lambda: {path.name for path in appliance.notes()} >= told, "five notes")
+    assert {path.name for path in (appliance.root / "out" / "bad").iterdir()} == told
     text = appliance.blurd("status")
     assert text.returncode == 0  # a verdict, not a fault
     assert "unknown_format" in text.stdout
@@ -178,6 +180,8 @@ def test_p5_no_name_and_nothing_from_a_file_reaches_the_log(appliance: Appliance
         (appliance.root / "state" / "receipts.jsonl").read_text(),
         appliance.blurd("status").stdout,
         appliance.blurd("status", "--json").stdout,
+        appliance.blurd("jobs", "--limit", "1000").stdout,
+        appliance.blurd("jobs", "--limit", "1000", "--json").stdout,
     ]
     for output in outputs:
         for word in ("Erika", "Mustermann", "1234", "two faces", "passwd"):

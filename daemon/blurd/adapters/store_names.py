@@ -14,9 +14,10 @@ Invariants
 * A disk that has no room for writing the file anew leaves that for later; nobody is held up for long by any step.
 """
 
+import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from blurd.adapters.host import free_bytes, wall_clock
@@ -38,6 +39,10 @@ _NO_LONGER_PRESENT = """
     DELETE FROM present WHERE (folder, path) IN (SELECT folder, path FROM present
         WHERE (SELECT max(at) FROM rebuild) <= ? AND NOT EXISTS (SELECT 1 FROM job WHERE job.folder = present.folder
         AND job.path = present.path AND state IN ('queued', 'claimed', 'staged', 'deferred')) LIMIT ?)
+"""
+_ABANDON = """
+    DELETE FROM note WHERE job IN (SELECT note.job FROM note LEFT JOIN job ON job.id = note.job
+        WHERE (job.id IS NULL OR job.changed_at <= ?) AND note.folder NOT IN (SELECT value FROM json_each(?)))
 """
 _SCRUB_IS_DUE = """
     SELECT EXISTS (SELECT 1 FROM job WHERE names_erased_at >= coalesce(scrubbed_at, '')) FROM names_key
@@ -67,6 +72,11 @@ class NameErasure(QueueFile):
         if rows:
             self.empty_log()
         return len(rows)
+
+    def abandon_notes(self, before: str, folders: Sequence[str]) -> None:
+        """Forget the notes of folders other than these, which nobody can remove any more, once their time is over."""
+        with self._transaction("abandon notes"):
+            self._connection.execute(_ABANDON, (before, json.dumps(folders)))
 
     def empty_log(self) -> bool:
         """Fold the log into the file and cut it to nothing; False where somebody reads, and it is for another time."""

@@ -1,12 +1,14 @@
 """What people are told of a file that got no copy: why, and what they can do. For the note at the share and `show`."""
 
+import re
 import textwrap
 
 from blurd.core.naming import printable
 from blurd.errors import REASONS, Reason
-from blurd.records import Job, JobState
+from blurd.records import Job, JobId, JobState
 
 WIDTH = 76
+_NUMBER = re.compile(r"blurd\s+show\s+([0-9]{1,18})\s*\Z")
 _ONLY_WHILE_IT_IS_TRIED = frozenset({Reason.WORKER_DIED, Reason.NO_PROGRESS, Reason.STAGED_LOST})
 """Reasons whose remedy is that blurd tries again by itself, which it does no more once the job has failed."""
 
@@ -44,6 +46,12 @@ def note_text(job: Job) -> str:
             "",
         )
     )
+
+
+def numbered(text: str) -> JobId | None:
+    """The number of the job that a note is about; None where it names none."""
+    found = _NUMBER.search(text)
+    return JobId(int(found[1])) if found else None
 
 
 def _indented(text: str) -> str:

@@ -8,7 +8,7 @@
       +------------- staged file lost --------+
     queued, claimed, deferred, staged ----> superseded (source replaced) | vanished (source gone)
     claimed ----> published (a receipt from before the queue was rebuilt tells so)
-    published ----> withdrawn (another version of the same source was published: its regions changed)
+    published ----> withdrawn (another copy of the same source was published: its regions changed, or it was made again)
 
 Recovery, for each state, at start and whenever a process died
 * queued: nothing to do; the next free worker claims it.
@@ -31,6 +31,8 @@ treated as if it had just arrived. Job numbers go on where the old queue ended.
 
 Asked for by the operator
 * retry: rejected, failed, ignored, deferred -> queued; attempts and returns start anew, the history stays.
+* redo: the file of a published job gets a new job, queued. Nothing moves before its copy is published: then the old job
+  goes to withdrawn. Where the new one ends otherwise the old copy stays.
 * forget: a job in one of the states of `FINISHED` leaves the table with its history. It is no move: the file, if it is
   still there, is new to the queue then.
 

@@ -13,18 +13,23 @@ Each step is repeatable after a cut at any point
 Invariants
 * Nothing is overwritten, and nothing is removed but a note of ours, by its hash. One that people removed stays away.
 * No name of a copy ends like a note's, so a note is in nobody's way.
+* A queue that was begun anew knows no notes of the one before; the note about the same file for the same reason is
+  known by its text, and replaced.
 * A note that can't be written never pauses a folder: on a full disk it waits, else it is left out.
 """
 
 import hashlib
+import os
+import stat
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from blurd.adapters.folders import InboundFolder, OutboundFolder
 from blurd.adapters.host import wall_clock_ago
 from blurd.adapters.store import SqliteJobStore
 from blurd.adapters.store_notes import Note
-from blurd.core.advice import note_text
+from blurd.core.advice import note_text, numbered
 from blurd.core.naming import note_path, staged_name, withdrawn_name
 from blurd.errors import EquipmentError, Reason
 from blurd.records import FolderName, Job, JobId
@@ -32,6 +37,7 @@ from blurd.records import FolderName, Job, JobId
 SLICE = 100
 LOOK_EVERY_S = 5.0
 SOURCES_EVERY_S = 60.0
+LONGEST_BYTES = 1 << 16
 _NO_ATTEMPT = 0
 """No attempt at a file has this number, so no copy is ever staged under a note's name."""
 
@@ -82,6 +88,7 @@ class Notes:
                 outbound.remove_staged(staged)
                 return
             _remove(store, outbound, before)
+        _remove_from_before(outbound, job)
         with outbound.staged(staged, self._mode) as file:
             file.write(content)
         while True:
@@ -101,6 +108,21 @@ def _remove(store: SqliteJobStore, outbound: OutboundFolder, note: Note, *, agai
     """Take a note away, where it still is ours; where it is not, it is no longer our concern."""
     outbound.withdraw(note.path, note.sha256, withdrawn_name(note.job))
     store.forget_note(note.job, again=again)
+
+
+def _remove_from_before(outbound: OutboundFolder, job: Job) -> None:
+    """Take away the note that an earlier queue wrote about this very file: the same text but for the job's number."""
+    path = note_path(job.path)
+    file = outbound.open_published(path)
+    if file is None:
+        return
+    with file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return
+        content = file.read(LONGEST_BYTES)
+    number = numbered(content.decode("utf-8", "replace"))
+    if number is not None and note_text(replace(job, id=number)).encode() == content:
+        outbound.withdraw(path, hashlib.sha256(content).hexdigest(), withdrawn_name(job.id))
 
 
 def _without_source(store: SqliteJobStore, inbound: InboundFolder, folder: FolderName) -> Iterator[Note]:

@@ -4,8 +4,8 @@ The order, each step repeatable after a cut at any point
 1. The source and its regions are still the version that was treated; else the result is thrown away.
 2. A free name is chosen and written down, then linked and synced. A name that already is this copy counts as linked.
 3. The receipt is written (once a job).
-4. Copies of the same content under other regions are withdrawn: each is removed, and the receipt beside it, noted in
-   the ledger, its job closed.
+4. Copies of the same content under other regions, or that this job was to make again, are withdrawn: each is removed
+   with the receipt beside it, noted in the ledger, its job closed.
 5. The job is closed, then the staged name is removed.
 
 Invariants
