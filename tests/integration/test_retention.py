@@ -15,6 +15,7 @@ from blurd.adapters.folders import OutboundFolder
 from blurd.adapters.ledger import Ledger
 from blurd.adapters.originals import OriginalsFolder
 from blurd.adapters.store import SqliteJobStore
+from blurd.adapters.store_batches import Batch
 from blurd.adapters.tree import sizes_below
 from blurd.config import load_settings
 from blurd.errors import EquipmentError, Reason
@@ -124,6 +125,21 @@ def test_only_what_was_published_long_enough_ago_is_deleted(box: Box) -> None:
     assert box.copies() != {}
     box.round()
     assert box.told() == [(old, "original_deleted")]
+
+
+def test_an_original_waits_for_its_batch_but_not_for_ever(box: Box) -> None:
+    """Were it taken away before, its batch would have no file left to be complete with."""
+    box.set(originals="delete", originals_days=0.0)
+    job = box.publish("case/a.jpg")
+    loose = box.publish("loose.jpg")
+    box.round()
+    assert box.told() == [(loose, "original_deleted")]
+    box.store.note_batch(FOLDER, Batch("case", job - 1, "2099-01-01T00:00:00+00:00"))
+    box.round()
+    assert len(box.told()) == 1, "it was told before this file came"
+    box.store.note_batch(FOLDER, Batch("case", job, "2099-01-01T00:00:00+00:00"))
+    box.round()
+    assert box.told()[1:] == [(job, "original_deleted")]
 
 
 def test_an_original_is_archived_below_inbound_and_no_scan_takes_it_again(box: Box) -> None:
