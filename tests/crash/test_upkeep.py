@@ -73,8 +73,9 @@ def check(run: Run, policy: str) -> None:
     assert names == {*NAMES, *(f"{name}.receipt.json" for name in NAMES)}
 
 
-@pytest.mark.parametrize("power", [False, True], ids=["killed", "power cut"])
-@pytest.mark.parametrize("policy", ["archive", "delete"])
+@pytest.mark.parametrize(
+    ("policy", "power"), [("archive", True), ("delete", False)], ids=["archive, power cut", "delete, killed"]
+)
 def test_a_death_at_some_operations(ground: Ground, policy: str, power: bool) -> None:  # noqa: FBT001
     """A few, others at each run of the suite; the campaign takes every one."""
     chance = random.Random()  # noqa: S311
