@@ -17,13 +17,14 @@ from blurd.adapters.originals import OriginalsFolder
 from blurd.adapters.store import SqliteJobStore
 from blurd.adapters.store_batches import Batch
 from blurd.adapters.tree import sizes_below
-from blurd.config import load_settings
+from blurd.config import Settings, load_settings
 from blurd.errors import EquipmentError, Reason
 from blurd.events import Event
 from blurd.records import JobId, JobState
 from blurd.retention import terms_of
 from blurd.stages.retain import Due, Retainer, due_copies, due_originals
 from blurd.stages.settle import walk
+from blurd.units import drop_ins
 from desk import FOLDER, Desk
 
 LONG_AGO = "2020-01-01T00:00:00+00:00"
@@ -357,3 +358,19 @@ def test_the_command_shows_what_would_go_and_changes_nothing(box: Box) -> None:
     assert "young.jpg" not in shown.stdout
     assert "case" not in box.blurd("retention", "--json").stdout
     assert (box.originals(), box.copies()) == before
+
+
+def served(box: Box) -> Settings:
+    """The settings with places that a service can see."""
+    box.config.write_text(box.config.read_text().replace(str(box.root), "/srv/blurd"))
+    return load_settings(box.config)
+
+
+def test_the_watcher_alone_may_write_an_archive_elsewhere(box: Box) -> None:
+    """In the drop-ins that the units get; an archive that nothing is put into is in none."""
+    box.set(originals="archive", archive="/srv/archive")
+    texts = {path.parts[0]: text for path, text in drop_ins(served(box), ()).items()}
+    assert 'ReadWritePaths="-/srv/archive"' in texts["blurd-watch.service.d"]
+    assert "/srv/archive" not in texts["blurd-work@.service.d"]
+    box.config.write_text(box.config.read_text().replace('"archive"', '"keep"'))
+    assert "/srv/archive" not in "".join(drop_ins(served(box), ()).values())
