@@ -278,6 +278,7 @@ def _models(settings: Settings) -> list[Mapping[str, Any]]:
             "categories": [str(category) for category in entry.categories],
             "origin": entry.source.origin,
             "licence": entry.source.licence,
+            "thresholds": {str(category): one.start for category, one in entry.thresholds.items()},
             "sha256": entry.files[0].weights_sha256,
             "measured": {profile: dict(figures) for profile, figures in entry.measured.items()},
         }

@@ -48,7 +48,7 @@ def report_page(found: Activity) -> str:
         outages=[_outage(outage) for outage in shown],
         more_outages=len(outages) if len(outages) > MOST_OUTAGES else 0,
         retention=[(one["name"], _rule(one), found.folders[one["name"]].retained) for one in found.policies],
-        policies=[_policy(one) for one in found.policies],
+        policies=[_policy(one, _thresholds(found)) for one in found.policies],
         models=found.models,
         profiles=_PROFILES,
         made_with=figures["made_with"],
@@ -98,21 +98,28 @@ def _rules(policy: Mapping[str, Any]) -> Iterator[str]:
     yield f"copies deleted after {policy['outbound_days']:g} days" if policy["outbound_days"] else "copies kept"
 
 
-def _policy(policy: Mapping[str, Any]) -> Mapping[str, Any]:
+def _thresholds(found: Activity) -> dict[str, float]:
+    """The models' own, by class."""
+    return {name: start for model in found.models for name, start in model["thresholds"].items()}
+
+
+def _policy(policy: Mapping[str, Any], models: Mapping[str, float]) -> Mapping[str, Any]:
     mask, thresholds = policy["mask"], policy["thresholds"]
     growth = ", ".join(f"{name} +{100 * mask[name]['growth']:.0f} %" for name in policy["classes"])
     zones = f"; {policy['zone']} zones" if policy["zone"] else ""
     return {
         **policy,
         "how": f"{mask['style']} ({growth}){zones}",
-        "thresholds": ", ".join(_threshold(name, thresholds[name]) for name in policy["classes"]),
+        "thresholds": ", ".join(_threshold(name, thresholds[name], models.get(name)) for name in policy["classes"]),
         "damaged": {"reject": "file rejected", "mask": "masked whole"}[policy["damaged"]],
         "audio": {"drop": "dropped", "copy": "copied"}[policy["audio"]],
     }
 
 
-def _threshold(name: str, value: float | None) -> str:
-    return f"{name}: the model's" if value is None else f"{name}: {value:g}"
+def _threshold(name: str, value: float | None, of_model: float | None) -> str:
+    if value is not None:
+        return f"{name} {value:g}"
+    return f"{name}: the model's" if of_model is None else f"{name} {of_model:g} (the model's)"
 
 
 # -- how values are written -------------------------------------------------------------------------------------------

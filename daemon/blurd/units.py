@@ -52,7 +52,7 @@ def units_are_installed(root: Path = Path("/")) -> bool:
 def drop_ins(settings: Settings, mount_points: Iterable[Path]) -> Mapping[Path, str]:
     """The drop-ins, by their paths below the folder of units. Raises UNITS_UNUSABLE where a folder can't be told."""
     for folder in settings.folder:
-        for path in (folder.inbound, folder.outbound):
+        for path in folder_places(folder):
             _need_tellable(folder.name, path)
     own = tuple(_own_places(settings))
     return {
@@ -104,12 +104,18 @@ def _out_of_step(wanted: Mapping[Path, str], root: Path) -> Iterator[Path]:
 
 def _watch_lines(settings: Settings, own: Iterable[Path], mount_points: frozenset[Path]) -> Iterator[str]:
     yield _HEAD + "[Service]"
-    folders = (path for folder in settings.folder for path in (folder.inbound, folder.outbound))
+    folders = (path for folder in settings.folder for path in folder_places(folder))
     for path in sorted({_writable_place(path, mount_points) for path in folders} | {*own, *_metrics_places(settings)}):
         yield _bound(path) if _in_home(path) else f"ReadWritePaths={_quoted(path)}"
     groups = sorted({folder.output_group for folder in settings.folder if folder.output_group})
     if groups:
         yield f"SupplementaryGroups={' '.join(groups)}"
+
+
+def folder_places(folder: FolderSettings) -> tuple[Path, ...]:
+    """What the watcher writes for a folder: markers in inbound and what retention does there, copies, the archive."""
+    archive = folder.archive_elsewhere
+    return (folder.inbound, folder.outbound) if archive is None else (folder.inbound, folder.outbound, archive)
 
 
 def _work_lines(settings: Settings, own: Iterable[Path]) -> Iterator[str]:

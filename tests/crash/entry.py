@@ -30,7 +30,9 @@ from types import ModuleType
 from typing import Any, cast
 
 import blurd.open_folders
+import blurd.retention
 import blurd.run
+import blurd.stages.batches
 import blurd.watch
 import blurd.work
 from blurd.cli import main
@@ -282,6 +284,8 @@ def _hasten() -> None:
     _put(blurd.watch, PUBLISH_EVERY_S=0.02, RECOVER_EVERY_S=0.02, PAUSED_LOOK_S=0.02)
     _put(blurd.work, IDLE_S=0.01, Detectors=OneFaceDetectors)
     _put(blurd.open_folders, FOLDER_PAUSE_S=0.01)
+    _put(blurd.retention, EVERY_S=0.05)
+    _put(blurd.stages.batches, LOOK_EVERY_S=0.02)
     _put(blurd.run, FIRST_PAUSE_S=0.01, LOOK_S=0.01, LONGEST_PAUSE_S=0.05)
     _put(subprocess, Popen=ForkedChild)
 

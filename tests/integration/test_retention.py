@@ -15,14 +15,16 @@ from blurd.adapters.folders import OutboundFolder
 from blurd.adapters.ledger import Ledger
 from blurd.adapters.originals import OriginalsFolder
 from blurd.adapters.store import SqliteJobStore
+from blurd.adapters.store_batches import Batch
 from blurd.adapters.tree import sizes_below
-from blurd.config import load_settings
+from blurd.config import Settings, load_settings
 from blurd.errors import EquipmentError, Reason
 from blurd.events import Event
 from blurd.records import JobId, JobState
 from blurd.retention import terms_of
 from blurd.stages.retain import Due, Retainer, due_copies, due_originals
 from blurd.stages.settle import walk
+from blurd.units import drop_ins
 from desk import FOLDER, Desk
 
 LONG_AGO = "2020-01-01T00:00:00+00:00"
@@ -124,6 +126,21 @@ def test_only_what_was_published_long_enough_ago_is_deleted(box: Box) -> None:
     assert box.copies() != {}
     box.round()
     assert box.told() == [(old, "original_deleted")]
+
+
+def test_an_original_waits_for_its_batch_but_not_for_ever(box: Box) -> None:
+    """Were it taken away before, its batch would have no file left to be complete with."""
+    box.set(originals="delete", originals_days=0.0)
+    job = box.publish("case/a.jpg")
+    loose = box.publish("loose.jpg")
+    box.round()
+    assert box.told() == [(loose, "original_deleted")]
+    box.store.note_batch(FOLDER, Batch("case", job - 1, "2099-01-01T00:00:00+00:00"))
+    box.round()
+    assert len(box.told()) == 1, "it was told before this file came"
+    box.store.note_batch(FOLDER, Batch("case", job, "2099-01-01T00:00:00+00:00"))
+    box.round()
+    assert box.told()[1:] == [(job, "original_deleted")]
 
 
 def test_an_original_is_archived_below_inbound_and_no_scan_takes_it_again(box: Box) -> None:
@@ -341,3 +358,19 @@ def test_the_command_shows_what_would_go_and_changes_nothing(box: Box) -> None:
     assert "young.jpg" not in shown.stdout
     assert "case" not in box.blurd("retention", "--json").stdout
     assert (box.originals(), box.copies()) == before
+
+
+def served(box: Box) -> Settings:
+    """The settings with places that a service can see."""
+    box.config.write_text(box.config.read_text().replace(str(box.root), "/srv/blurd"))
+    return load_settings(box.config)
+
+
+def test_the_watcher_alone_may_write_an_archive_elsewhere(box: Box) -> None:
+    """In the drop-ins that the units get; an archive that nothing is put into is in none."""
+    box.set(originals="archive", archive="/srv/archive")
+    texts = {path.parts[0]: text for path, text in drop_ins(served(box), ()).items()}
+    assert 'ReadWritePaths="-/srv/archive"' in texts["blurd-watch.service.d"]
+    assert "/srv/archive" not in texts["blurd-work@.service.d"]
+    box.config.write_text(box.config.read_text().replace('"archive"', '"keep"'))
+    assert "/srv/archive" not in "".join(drop_ins(served(box), ()).values())

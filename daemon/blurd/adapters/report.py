@@ -73,7 +73,7 @@ def step_plot(title: str, y_label: str, lines: Sequence[Line], days: int) -> Mar
         axes.step(line.x, line.y, where="post", label=line.label, color=colour, linewidth=1.4)
     axes.set_ylim(bottom=0.0)
     if len(lines) > 1:
-        axes.legend(fontsize=8, frameon=False)
+        _legend(axes, len(lines))
     return _svg(figure)
 
 
@@ -85,7 +85,7 @@ def day_plot(title: str, y_label: str, layers: Mapping[str, Mapping[int, int]], 
         heights = [counts.get(day, 0) for day in range(1, days + 1)]
         axes.bar([day + 0.5 for day in range(1, days + 1)], heights, bottom=below, width=0.8, color=colour, label=label)
         below = [low + height for low, height in zip(below, heights, strict=True)]
-    axes.legend(fontsize=8, frameon=False)
+    _legend(axes, len(layers))
     return _svg(figure)
 
 
@@ -102,6 +102,11 @@ def _month(title: str, y_label: str, days: int) -> tuple[Figure, Any]:
     axes.grid(axis="y", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def _legend(axes: Any, entries: int) -> None:
+    """Above the diagram, where it hides nothing."""
+    axes.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=min(entries, 6))
 
 
 def render(template: str, filters: Mapping[str, Callable[..., str]], **values: Any) -> str:

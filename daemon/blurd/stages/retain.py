@@ -37,6 +37,7 @@ from blurd.events import Event
 from blurd.records import FolderName, Job, JobState
 from blurd.upkeep_events import CopyDeleted, OriginalArchived, OriginalDeleted
 
+BATCH_DAYS = 1.0
 _NEW = 0
 _ARCHIVED_MODE = 0o600
 
@@ -67,14 +68,21 @@ def due_originals(
     files: Iterable[tuple[str, os.stat_result]],
     days: float,
 ) -> Iterator[Due]:
-    """Originals whose copies were published so many days ago, by what lies in inbound."""
-    before = wall_clock_ago(days)
+    """Originals whose copies were published so many days ago, by what lies in inbound.
+
+    One in a batch that was not told complete since waits for that, `BATCH_DAYS` at most: else it is never told.
+    """
+    before, before_at_most = wall_clock_ago(days), wall_clock_ago(days + BATCH_DAYS)
+    batches = {batch.name: batch for batch in store.batches(folder)}
     for path, status in files:
         job = store.latest(folder, path)
         if job is None or job.state is not JobState.PUBLISHED or job.staged is None:
             continue
         known = store.is_known(folder, path, stamp_of(status), inbound.regions_stamp(path))
-        if known and job.staged.source_sha256 and "" < store.ended_at(job.id) <= before:
+        ended_at, name = store.ended_at(job.id), path.partition("/")[0]
+        told = batches.get(name)
+        is_told = name == path or (told is not None and told.last_job >= job.id and told.changed_at >= ended_at)
+        if known and job.staged.source_sha256 and "" < ended_at <= (before if is_told else before_at_most):
             yield Due(job, path, status.st_size)
 
 
