@@ -131,6 +131,7 @@ def test_new_settings_are_taken_over_by_a_reload_or_refused(box: Machine) -> Non
 
 ALERT = """#!/bin/sh
 { id -un; cat; ls /srv/blurd /var/lib/blurd 2>&1; } >>/var/told
+exit 0
 """
 
 
