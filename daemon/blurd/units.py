@@ -144,7 +144,7 @@ def _alert_lines(settings: Settings) -> Iterator[str]:
     state = settings.state.directory
     if state != _USUAL_STATE:
         spool = spool_of(state)
-        yield f"TemporaryFileSystem={_quoted(state, optional=False)}:ro,mode=0755"
+        yield f"TemporaryFileSystem={_quoted(state, optional=False)}:mode=0755"
         yield _bound(spool)
 
 

@@ -179,7 +179,7 @@ def test_who_delivers_alerts_sees_no_folder(read_by_systemd: dict[str, list[str]
         assert f"-{path}/inbound" in hidden
         assert f"-{path}/outbound" in hidden
     assert "BindPaths: -/data/state 1/alerts:/data/state 1/alerts:rbind" in lines
-    assert "TemporaryFileSystem: /data/state 1:ro,mode=0755" in lines
+    assert "TemporaryFileSystem: /data/state 1:mode=0755" in lines
     assert any("/data/state 1/alerts/*.json" in line for line in read_by_systemd["blurd-alert.path"])
 
 

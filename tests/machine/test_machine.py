@@ -107,6 +107,71 @@ def test_photos_and_a_video_come_out_blurred(box: Machine) -> None:
     assert box.run("blurd", "status").returncode == 0
 
 
+def test_new_settings_are_taken_over_by_a_reload_or_refused(box: Machine) -> None:
+    settings = box.root / "etc/blurd/blurd.toml"
+    before = settings.read_text()
+    watcher, worker = int(box.show("blurd-watch.service", "MainPID")), box.worker()
+
+    def reload() -> None:
+        box.do("systemctl", "reload", "blurd-watch.service")
+
+    settings.write_text(before + "settle_s = 'soon'\n")
+    reload()
+    box.wait(lambda: "1 errors" in box.show("blurd-watch.service", "StatusText"), "a refusal")
+    settings.write_text(before + "settle_s = 4.0\n")
+    reload()
+    box.wait(lambda: box.worker() not in (0, worker), "a fresh worker")
+    box.wait(lambda: box.show("blurd-work@1.service", "ActiveState") == "active", "a worker that is ready")
+    parts = {(event["BLURD_EVENT"], event["BLURD_PART"]) for event in box.events("settings_taken")}
+    assert parts == {("settings_taken", "watch"), ("settings_taken", "work")}
+    assert int(box.show("blurd-watch.service", "MainPID")) == watcher
+    assert box.show("blurd-watch.service", "ActiveState") == "active"
+    settings.write_text(before)
+    reload()
+
+
+ALERT = """#!/bin/sh
+{ id -un; cat; ls /srv/blurd /var/lib/blurd 2>&1; } >>/var/told
+exit 0
+"""
+
+
+def test_metrics_and_alerts_leave_the_sandbox(box: Machine) -> None:
+    """Figures where node_exporter finds them; an alert in the hands of a program that sees no picture and no queue."""
+    settings = box.root / "etc/blurd/blurd.toml"
+    before = settings.read_text()
+    tables = '[metrics]\ndirectory = "/var/lib/node-exporter"\nevery_s = 1.0\n[alerts]\nenabled = true\n'
+    settings.write_text(before + tables)
+    box.do("install", "-d", "-o", "blurd", "/var/lib/node-exporter")
+    box.do("install", "-o", "blurd-alert", "-m", "600", "/dev/null", "/var/told")
+    program = box.root / "etc/blurd/alert"
+    program.write_text(ALERT)
+    program.chmod(0o755)
+    box.do("systemctl", "enable", "--now", "blurd-alert.path")
+    box.do("blurd", "setup-units")
+    box.do("systemctl", "daemon-reload")
+    box.do("systemctl", "restart", "blurd-watch.service")
+    figures = box.root / "var/lib/node-exporter/blurd.prom"
+    box.wait(figures.exists, "figures")
+    assert 'blurd_jobs_published_total{folder="photos"}' in figures.read_text()
+    (box.inbound / "link.jpg").symlink_to("/etc/passwd")
+    told = box.root / "var/told"
+    box.wait(lambda: "No such" in told.read_text() or "denied" in told.read_text(), "an alert")
+    text = told.read_text()
+    assert text.startswith("blurd-alert\n")
+    assert '"kind": "files_refused"' in text
+    assert "photos\n" not in text
+    assert "queue.sqlite" not in text
+    box.wait(lambda: not list((box.root / "var/lib/blurd/alerts").glob("*.json")), "an empty spool")
+    box.do("systemctl", "disable", "--now", "blurd-alert.path")
+    (box.inbound / "link.jpg").unlink()
+    settings.write_text(before)
+    box.do("blurd", "setup-units")
+    box.do("systemctl", "daemon-reload")
+    box.do("systemctl", "restart", "blurd-watch.service")
+    box.wait(lambda: box.show("blurd-watch.service", "ActiveState") == "active", "the watcher")
+
+
 def test_the_doctor_finds_the_box_well_and_says_what_is_broken(box: Machine) -> None:
     """Seen as the user of the service: units that do not run or know the settings, a folder that is closed."""
 

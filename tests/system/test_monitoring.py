@@ -24,6 +24,7 @@ from blurd.adapters.alert_spool import MOST, AlertSpool, spool_of, waiting
 from blurd.core.alerting import Alert, AlertKind, AlertState, Finding, Subject
 from blurd.records import FolderName
 from crash.harness import small_jpeg
+from mounts import need_root
 
 ROOT = Path(__file__).parents[2]
 MONITORING, EXAMPLES = ROOT / "packaging/monitoring", ROOT / "packaging/alerts"
@@ -235,6 +236,25 @@ def test_a_damaged_alert_goes_and_one_that_is_refused_keeps_no_other(tmp_path: P
     assert (refused.exists(), taken.exists(), damaged.exists()) == (True, False, False)
     assert run(*base, str(tmp_path / "not-there")) == 1
     assert refused.exists()
+
+
+def test_nothing_is_delivered_from_a_spool_that_can_t_be_emptied(tmp_path: Path) -> None:
+    """It would be delivered again and again."""
+    need_root()
+    written_alert(tmp_path)
+    told = tmp_path / "told"
+    told.write_text("")
+    told.chmod(0o666)
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    spool_of(tmp_path).chmod(0o755)  # another user's, who may not write there
+    program = script(tmp_path / "program", f'cat >>"{told}"')
+    config = tmp_path / "blurd.toml"
+    config.write_text(f'[state]\ndirectory = "{tmp_path}"\n')
+    other = ["setpriv", "--reuid=61237", "--regid=61237", "--clear-groups"]
+    base = [sys.executable, "-m", "blurd", "--config", str(config), "deliver-alerts", "--once"]
+    assert run(*other, *base, str(program)) == 16
+    assert told.read_text() == ""
 
 
 def test_the_examples_send_a_mail_and_a_web_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ Invariants
   not keep the others from being tried.
 * The command has `PATIENCE_S`, no more; then it and what it started are ended.
 * What can't be read as an alert is removed: nobody could ever deliver it.
+* Nothing is delivered from a spool that nothing can be removed from.
 * Two that deliver from the same spool would tell everything twice: the spool is locked.
 """
 
@@ -44,6 +45,8 @@ def sole_deliverer(spool: Path) -> Iterator[bool]:
 
 def deliver(spool: Path, command: Path, patience_s: float = PATIENCE_S) -> tuple[int, int]:
     """Try every alert once; how many were delivered, and how many remain. Raises `OSError` where the spool fails."""
+    if not os.access(spool, os.W_OK | os.X_OK):  # what can't be removed would be delivered again and again
+        raise PermissionError(spool)
     delivered = kept = 0
     for path in waiting(spool):
         text = _read(path)
