@@ -214,6 +214,10 @@ class OneFaceDetectors(Mapping[MediaKind, OneFace]):
     def __init__(self, *_: object) -> None:
         self._one = OneFace(self.operations)
 
+    @property
+    def first(self) -> OneFace:
+        return self._one
+
     def of(self, _: object) -> "OneFaceDetectors":
         return self
 

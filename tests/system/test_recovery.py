@@ -126,11 +126,11 @@ def test_s38_a_worker_that_the_kernel_ends_for_its_memory_is_replaced(tmp_path: 
     poisoned(made)
     made.copy("good.png")
     made.wait(lambda: made.status()["failed"] == 1, "a verdict")
+    made.wait(lambda: [path.name for path in made.outputs()] == ["good.png"], "the other copy, and nothing half-made")
     assert made.stop() == 0
     assert made.status()["rejected"] == 0
     assert made.status()["reasons"] == {"worker_died": 1}
     assert [event["exit_status"] for event in made.events("worker_ended")] == [-signal.SIGKILL]
-    assert [path.name for path in made.outputs()] == ["good.png"]
 
 
 def queued(root: Path) -> SqliteJobStore:
