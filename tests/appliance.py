@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,13 @@ def settings_text(root: Path, **folder: object) -> str:
             *lines,
         ]
     )
+
+
+def let_others_reach(place: Path) -> None:
+    """Open a place of the tests, and all above it that is theirs, to other users."""
+    top = Path(tempfile.gettempdir())
+    for path in (place, *(parent for parent in place.parents if top in parent.parents)):
+        path.chmod(0o755)
 
 
 class Appliance:

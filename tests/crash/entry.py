@@ -239,7 +239,13 @@ class ForkedChild:
 
     def __init__(self, command: Sequence[str], **_: object) -> None:
         self.status: int | None = None
+        asked = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+        signal.pthread_sigmask(signal.SIG_BLOCK, asked)
         self.pid = os.fork()
+        if self.pid == 0:
+            for number in asked:  # else its parent's own way of hearing them would swallow one, until it has its own
+                signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, asked)
         if self.pid == 0:
             _serve(command[3:])
 

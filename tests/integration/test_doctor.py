@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from appliance import settings_text
+from appliance import let_others_reach, settings_text
 from blurd.adapters.folders import OutboundFolder
 from blurd.adapters.store import SqliteJobStore
 from blurd.adapters.units import _parse
@@ -301,8 +301,7 @@ def test_metrics_that_blurd_may_not_write_are_found(patient: Patient) -> None:
     place.mkdir(mode=0o755)
     with patient.config.open("a") as config:
         config.write(f'\n[metrics]\ndirectory = "{place}"\n')
-    for path in (patient.root, *patient.root.parents[:2]):
-        path.chmod(0o755)
+    let_others_reach(patient.root)
     patient.config.chmod(0o644)
     patient.prefix = ("setpriv", f"--reuid={PLAIN_USER}", f"--regid={PLAIN_USER}", "--clear-groups")
     assert told(patient)["metrics"] == ("wrong", f"blurd may not write in {place}.")

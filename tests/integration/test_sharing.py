@@ -5,12 +5,12 @@ import os
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from appliance import let_others_reach
 from blurd.adapters.folders import OutboundFolder
 from blurd.adapters.sharing import Sharing, make_folder, sharing
 from blurd.config import check_settings
@@ -50,9 +50,7 @@ def as_user(user: int, act: Callable[[], None], *groups: int, umask: int = 0o077
 def out(tmp_path: Path) -> Iterator[Path]:
     """An outbound folder that belongs to blurd and to the people at the share."""
     need_root()
-    top = Path(tempfile.gettempdir())
-    for place in (tmp_path, *(parent for parent in tmp_path.parents if top in parent.parents)):
-        place.chmod(0o755)
+    let_others_reach(tmp_path)
     made = tmp_path / "out"
     made.mkdir()
     os.chown(made, BLURD, PEOPLE)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from appliance import Appliance
+from appliance import Appliance, let_others_reach
 from blurd import alert_command
 from blurd.adapters.alert_spool import MOST, AlertSpool, spool_of, waiting
 from blurd.core.alerting import Alert, AlertKind, AlertState, Finding, Subject
@@ -245,8 +245,7 @@ def test_nothing_is_delivered_from_a_spool_that_can_t_be_emptied(tmp_path: Path)
     told = tmp_path / "told"
     told.write_text("")
     told.chmod(0o666)
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
+    let_others_reach(tmp_path)
     spool_of(tmp_path).chmod(0o755)  # another user's, who may not write there
     program = script(tmp_path / "program", f'cat >>"{told}"')
     config = tmp_path / "blurd.toml"
