@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -252,9 +252,9 @@ class Run:
         self._processes.clear()
 
     def remove(self) -> None:
-        """Take the run's folders away."""
-        shutil.rmtree(self.root)
-        shutil.rmtree(self.outbound)
+        """Take the run's folders away. Children of what was killed die a moment later, and may write until then."""
+        for place in (self.root, self.outbound):
+            wait_for(lambda place=place: _is_removed(place), "an end of all writing")  # type: ignore[misc]
 
     def drop(self, name: str, content: bytes) -> None:
         """Put a file into inbound, complete at once."""
@@ -334,3 +334,9 @@ class Run:
         verified = {receipt["output_sha256"] for receipt in published}
         for note in self._ground.seen(self.name):
             assert note["sha256"] in verified | set(notes.values()), f"seen in outbound and in no receipt: {note}"
+
+
+def _is_removed(place: Path) -> bool:
+    with suppress(OSError):
+        shutil.rmtree(place)
+    return not place.exists()
