@@ -8,7 +8,7 @@ from typing import Final, Literal
 from blurd.core.change import ChangeRule
 from blurd.records import MediaKind
 
-ProfileName = Literal["fast", "balanced", "thorough"]
+ProfileName = Literal["balanced", "thorough"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,6 @@ def _views(images: str, videos: str) -> Mapping[MediaKind, str]:
 
 PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
     {
-        "fast": Profile(
-            _views("balanced", "balanced"), ChangeRule(most_between=7, longest_between_s=0.34, refresh_s=10.0)
-        ),
         "balanced": Profile(_views("thorough", "balanced"), ChangeRule()),
         "thorough": Profile(
             _views("thorough", "thorough"), ChangeRule(most_between=1, longest_between_s=0.1, refresh_s=2.0)

@@ -164,7 +164,10 @@ def test_metrics_and_alerts_leave_the_sandbox(box: Machine) -> None:
     assert "queue.sqlite" not in text
     box.wait(lambda: not list((box.root / "var/lib/blurd/alerts").glob("*.json")), "an empty spool")
     box.do("systemctl", "disable", "--now", "blurd-alert.path")
+    program.unlink()
     (box.inbound / "link.jpg").unlink()
+    for job in json.loads(box.do("blurd", "jobs", "--state", "rejected", "--json")):
+        box.do("runuser", "-u", "blurd", "--", "blurd", "forget", str(job["job"]))
     settings.write_text(before)
     box.do("blurd", "setup-units")
     box.do("systemctl", "daemon-reload")
