@@ -1,6 +1,6 @@
 """How long blurd takes beside what else could be done with the same files, in turns in one run.
 
-Usage: python tests/bench/speed.py [--clips NAMES] [--rounds N] [--photos N] [--media DIR] [--work DIR]
+Usage: python tests/bench/speed.py [--clips NAMES] [--tools NAMES] [--rounds N] [--photos N] [--media DIR] [--work DIR]
 
 Each clip goes through FFmpeg's decoder alone, FFmpeg's encoder with blurd's own default settings (libx264, veryfast,
 crf 20), `deface` (faces only; in a virtual environment of its own) and what `blurd blur` does. All are whole processes,
@@ -160,7 +160,12 @@ def quality_db(source: Path, copy: Path) -> float:
 def measure(name: str, source: Path, options: argparse.Namespace, console: Console) -> None:
     """One clip through everything."""
     target = options.work / "copy.mp4"
-    commands = tools(options.work, source, target)
+    asked = [*options.tools.split(","), REFERENCE]
+    commands = {
+        name: command
+        for name, command in tools(options.work, source, target).items()
+        if any(part in name for part in asked)
+    }
     runs: dict[str, list[Run]] = {tool: [] for tool in commands}
     marks: dict[str, tuple[float, float]] = {}
     stages: dict[str, float] = {}
@@ -234,6 +239,9 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description="Speed beside FFmpeg and deface.")
     parser.add_argument("--clips", default="", help="parts of names, separated by commas (default: all)")
+    parser.add_argument(
+        "--tools", default="", help="parts of names of what is timed beside the reference (default: all)"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--photos", type=int, default=20)
     parser.add_argument("--media", type=Path, default=ROOT.parent / "shared" / "media")
