@@ -167,7 +167,8 @@ def happen(made: Appliance) -> None:
 
 def searched(made: Appliance, secretary: Secretary) -> dict[str, bytes]:
     """All that others may read, by what it is."""
-    state = made.root / "state"
+    state, page, figures = made.root / "state", made.root / "report.html", made.root / "report.json"
+    assert made.blurd("report", "--html", str(page), "--json", str(figures)).returncode == 0
     return {
         "log and standard output": made.log.read_bytes(),
         "ledger": (state / "receipts.jsonl").read_bytes(),
@@ -178,6 +179,10 @@ def searched(made: Appliance, secretary: Secretary) -> dict[str, bytes]:
         "status": made.blurd("status").stdout.encode(),
         "status as JSON": made.blurd("status", "--json").stdout.encode(),
         "reconcile": made.blurd("reconcile").stdout.encode(),
+        "report": page.read_bytes(),
+        "report as JSON": figures.read_bytes(),
+        "exported receipts": made.blurd("receipts", "export", "--since", "2000-01-01").stdout.encode(),
+        "jobs": made.blurd("jobs").stdout.encode(),
         "titles of processes and threads": b"\n".join(secretary.titles),
         "names of temporary, staged and state files": b"\n".join(secretary.names),
     }
