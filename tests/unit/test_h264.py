@@ -80,7 +80,8 @@ def packets(container: str) -> list[tuple[bytes, bytes]]:
     """The header and the content of each packet of a short video."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
-        stream = output.add_stream("libx264", rate=25, options={"x264-params": "slices=3:aud=1:repeat-headers=1"})
+        fixed = {"x264-params": "slices=3:aud=1:repeat-headers=1:threads=1", "crf": "20"}  # else no run is like another
+        stream = output.add_stream("libx264", rate=25, options=fixed)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         for index in range(6):
             picture = np.random.default_rng(index).integers(0, 255, (64, 96, 3), np.uint8)
