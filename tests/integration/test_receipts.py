@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -270,3 +271,21 @@ def _publish_again(desk: Desk) -> JobId:
     status = (desk.root / "in" / "a.jpg").stat()
     desk.store.enqueue(FOLDER, [FoundFile("a.jpg", stamp_of(status))])
     return desk.publish_next(b"another copy")
+
+
+def test_threads_that_write_at_once_lose_no_receipt(tmp_path: Path) -> None:
+    """The watcher's folders and its housekeeping write side by side."""
+    ledger = Ledger(tmp_path / "receipts.jsonl")
+
+    def write(first: int) -> None:
+        for job in range(first, first + 60):
+            ledger.append(JobId(job), {"number": job})
+
+    threads = [threading.Thread(target=write, args=(1000 * number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(receipt["job"] for receipt in ledger.read()) == sorted(
+        1000 * number + job for number in range(4) for job in range(60)
+    )

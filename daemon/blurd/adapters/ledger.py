@@ -14,6 +14,7 @@ Invariants
 """
 
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -45,7 +46,7 @@ class Ledger:
         with _translated("write receipt"):
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
             try:
-                os.lockf(handle, os.F_LOCK, 0)
+                fcntl.flock(handle, fcntl.LOCK_EX)  # a lock of POSIX would not keep threads of one process apart
                 if os.fstat(handle).st_size == 0:
                     self._sync_folder()
                 return self._append(handle, job, event, values)
