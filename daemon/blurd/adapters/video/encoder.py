@@ -1,12 +1,16 @@
 """How a copy's pictures are encoded: quality, rate, colours, and what the encoder must not add."""
 
 from collections.abc import Mapping
+from fractions import Fraction
 from types import MappingProxyType
 from typing import Any, Final
 
+import av
 from av.codec.context import Flags
 
+from blurd.adapters.video.frame import VideoFrame
 from blurd.adapters.video.nature import Nature
+from blurd.adapters.video.pixels import laid_out
 from blurd.adapters.video.target import Target
 
 _QUALITY: Final = MappingProxyType({"h264": 20, "h265": 24, "vp9": 30, "av1": 28})
@@ -38,6 +42,14 @@ def configure(context: Any, nature: Nature, target: Target) -> None:
     context.colorspace, context.color_range = colour.matrix, colour.range
     if nature.interlaced:
         context.flags |= Flags.interlaced_dct | Flags.interlaced_me
+
+
+def prepared(frame: VideoFrame, nature: Nature, layout: str) -> av.VideoFrame:
+    """The picture as an encoder takes it: in its layout, at the frame's time, of a kind that the encoder chooses."""
+    picture = laid_out(frame.picture, layout)
+    picture.pts, picture.time_base = frame.ticks, Fraction(nature.tick)
+    picture.pict_type = 0
+    return picture
 
 
 def layout_for(nature: Nature, target: Target) -> str:

@@ -55,7 +55,7 @@ class GroupFinder:
 
     def __init__(self, extradata: bytes) -> None:
         self._sets: dict[tuple[int, int], bytes] = {}
-        self._sequences: list[h264.SequenceSet] = []
+        self._sequence: h264.SequenceSet | None = None
         self._starts = array("q")
         self._fits = True
         try:
@@ -93,14 +93,14 @@ class GroupFinder:
             return
         if not plain or self._sets.setdefault((kind, number), unit) != unit or len(self._sets) > _MOST_SETS:
             raise ValueError(kind)
-        if kind == h264.SEQUENCE_SET and not self._sequences:
-            self._sequences.append(sequence)
-        elif kind == h264.SEQUENCE_SET and sequence != self._sequences[0]:
-            raise ValueError(kind)
+        if kind == h264.SEQUENCE_SET:
+            self._sequence = self._sequence or sequence
+            if sequence != self._sequence:
+                raise ValueError(kind)
 
     def result(self, stamps: Sequence[int], ordered: Sequence[int]) -> Groups | None:
         """The groups; `stamps` are the times of all packets in order of decoding, `ordered` the same rising."""
-        if not self._fits or not self._sequences or len(stamps) != len(ordered):
+        if not self._fits or self._sequence is None or len(stamps) != len(ordered):
             return None
         starts, newest, delay, place = array("q"), None, 0, 0
         for index, stamp in enumerate(stamps):
@@ -113,4 +113,4 @@ class GroupFinder:
         if not starts:
             return None
         sets = tuple(self._sets.values())
-        return Groups(starts, delay, self._sequences[0], sets, len(ordered))
+        return Groups(starts, delay, self._sequence, sets, len(ordered))

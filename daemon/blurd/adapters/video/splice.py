@@ -11,7 +11,6 @@ Invariants
 import io
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from fractions import Fraction
 from itertools import islice
 from typing import Any, BinaryIO, Final
 
@@ -19,11 +18,10 @@ import av
 from av.codec.context import Flags
 
 from blurd.adapters.video.demux import opened, reading, video_stream
-from blurd.adapters.video.encoder import configure, layout_for, options_for
+from blurd.adapters.video.encoder import configure, layout_for, options_for, prepared
 from blurd.adapters.video.frame import VideoFrame
 from blurd.adapters.video.groups import Groups
 from blurd.adapters.video.nature import Colour, Nature
-from blurd.adapters.video.pixels import laid_out
 from blurd.adapters.video.target import ENCODERS, Target
 from blurd.core import h264
 from blurd.core.containers import Format
@@ -100,12 +98,8 @@ class Spliced:
         if self._sets_of(encoder) != self._new_sets:
             raise EquipmentError(Reason.ENCODER_FAILED, "write the copy")
         for frame in frames:
-            picture = frame.picture
-            lengths[frame.ticks] = self._nature.length_ticks(picture.duration)
-            picture = laid_out(picture, encoder.pix_fmt)
-            picture.pts, picture.time_base = frame.ticks, Fraction(self._nature.tick)
-            picture.pict_type = 0
-            write(encoder.encode(picture))
+            lengths[frame.ticks] = self._nature.length_ticks(frame.picture.duration)
+            write(encoder.encode(prepared(frame, self._nature, encoder.pix_fmt)))
             yield frame.time_s
         write(encoder.encode(None))
 
@@ -127,8 +121,8 @@ class Spliced:
         configure(encoder, self._nature, self._target)
         encoder.framerate = self._nature.rate
         options = options_for(self._nature, self._target)
-        own = [options[key] for key in ("x264-params",) if key in options]
-        options["x264-params"] = ":".join([*own, f"sps-id={_free_number(self._groups)}"])
+        number = f"sps-id={_free_number(self._groups)}"
+        options["x264-params"] = f"{options['x264-params']}:{number}" if "x264-params" in options else number
         encoder.options = options
         encoder.flags |= Flags.global_header
         encoder.open()

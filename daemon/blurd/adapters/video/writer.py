@@ -13,17 +13,15 @@ refuses the frames.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from fractions import Fraction
 from typing import Any, BinaryIO, Final
 
 import av
 
 from blurd.adapters.trouble import writing
 from blurd.adapters.video.demux import path_of
-from blurd.adapters.video.encoder import configure, options_for
+from blurd.adapters.video.encoder import configure, options_for, prepared
 from blurd.adapters.video.frame import VideoFrame
 from blurd.adapters.video.nature import Nature
-from blurd.adapters.video.pixels import laid_out
 from blurd.adapters.video.sound import Sound
 from blurd.adapters.video.splice import Spliced
 from blurd.adapters.video.target import ENCODERS, Target
@@ -93,12 +91,8 @@ class Encoded:
     def write(self, frames: Iterator[VideoFrame]) -> Iterator[float]:
         """Write all frames; gives the time of each."""
         for frame in frames:
-            picture = frame.picture
-            self._lengths[frame.ticks] = self._nature.length_ticks(picture.duration)
-            picture = laid_out(picture, self._stream.pix_fmt)
-            picture.pts, picture.time_base = frame.ticks, Fraction(self._nature.tick)
-            picture.pict_type = 0
-            self._mux(self._stream.encode(picture))
+            self._lengths[frame.ticks] = self._nature.length_ticks(frame.picture.duration)
+            self._mux(self._stream.encode(prepared(frame, self._nature, self._stream.pix_fmt)))
             yield frame.time_s
         self._mux(self._stream.encode(None))
 
